@@ -1,0 +1,9 @@
+//! What was asked: Istio's networking API, MeshConfig and isthmus.yaml as typed values.
+//!
+//! Pure: text in, values and problems out. Nothing here knows sockets, clocks or what a rule means at run time.
+//! A bad object rejects only itself; every refusal is a [`problem::Problem`] with its place.
+
+pub mod name;
+pub mod object;
+pub mod problem;
+pub mod value;

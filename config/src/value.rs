@@ -1,0 +1,167 @@
+//! The value grammars that all kinds share (contract 1.2): durations, percentages, string matches.
+//!
+//! A value that exists has the right shape; the admission rules beyond shape are in `validate`.
+
+use std::fmt;
+use std::time::Duration as StdDuration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A span of time in Go's syntax (`500ms`, `1.5s`, `1h30m`), whole nanoseconds, never negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Duration(pub StdDuration);
+
+impl Duration {
+    /// Reads Go's syntax. `0` needs no unit, everything else does.
+    pub fn parse(text: &str) -> Result<Self, DurationError> {
+        let err = || DurationError { text: text.to_owned() };
+        let mut rest = text.strip_prefix('+').unwrap_or(text);
+        if rest == "0" {
+            return Ok(Self::default());
+        }
+        let mut total = 0f64;
+        if rest.is_empty() {
+            return Err(err());
+        }
+        while !rest.is_empty() {
+            let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(err)?;
+            let number: f64 = rest[..end].parse().map_err(|_| err())?;
+            rest = &rest[end..];
+            let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+            let unit = match &rest[..end] {
+                "ns" => 1.0,
+                "us" | "µs" | "μs" => 1e3,
+                "ms" => 1e6,
+                "s" => 1e9,
+                "m" => 60e9,
+                "h" => 3600e9,
+                _ => return Err(err()),
+            };
+            rest = &rest[end..];
+            total += number * unit;
+        }
+        if total > 9.2e18 {
+            return Err(err());
+        }
+        Ok(Self(StdDuration::from_nanos(total.round() as u64)))
+    }
+    /// Whole milliseconds, rounded down.
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A duration that does not read as one.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("expected a duration such as 500ms, 1.5s or 1h30m, found {text:?}")]
+pub struct DurationError {
+    /// What stood there.
+    pub text: String,
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ns = self.0.as_nanos();
+        if ns % 1_000_000_000 == 0 {
+            write!(f, "{}s", ns / 1_000_000_000)
+        } else if ns % 1_000_000 == 0 {
+            write!(f, "{}ms", ns / 1_000_000)
+        } else {
+            write!(f, "{ns}ns")
+        }
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A share in percent, 0 to 100 where valid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Percent {
+    /// The share; 0.0001 is the finest step that takes effect (V-40).
+    #[serde(default)]
+    pub value: f64,
+}
+
+/// How a text is compared; exactly one form is set. `Present` is Istio's `{}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StringMatch {
+    /// The whole text, case-sensitive.
+    Exact(String),
+    /// A plain string prefix (V-5).
+    Prefix(String),
+    /// RE2 over the whole text (V-6).
+    Regex(String),
+    /// No kind set: the header or parameter is there (V-9, V-10).
+    #[default]
+    Present,
+}
+
+#[derive(Deserialize, Serialize, Default)]
+#[serde(deny_unknown_fields)]
+struct StringMatchForm {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exact: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    regex: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for StringMatch {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match StringMatchForm::deserialize(d)? {
+            StringMatchForm { exact: Some(s), prefix: None, regex: None } => Ok(Self::Exact(s)),
+            StringMatchForm { exact: None, prefix: Some(s), regex: None } => Ok(Self::Prefix(s)),
+            StringMatchForm { exact: None, prefix: None, regex: Some(s) } => Ok(Self::Regex(s)),
+            StringMatchForm { exact: None, prefix: None, regex: None } => Ok(Self::Present),
+            _ => Err(serde::de::Error::custom("expected at most one of exact, prefix and regex")),
+        }
+    }
+}
+
+impl Serialize for StringMatch {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut form = StringMatchForm::default();
+        match self.clone() {
+            Self::Exact(t) => form.exact = Some(t),
+            Self::Prefix(t) => form.prefix = Some(t),
+            Self::Regex(t) => form.regex = Some(t),
+            Self::Present => {}
+        }
+        form.serialize(s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_go_writes_them() {
+        for (text, millis) in [
+            ("500ms", Some(500)),
+            ("1.5s", Some(1500)),
+            ("1h30m", Some(5_400_000)),
+            ("0", Some(0)),
+            ("0s", Some(0)),
+            ("5", None),
+            ("", None),
+            ("-1s", None),
+            ("1d", None),
+        ] {
+            assert_eq!(Duration::parse(text).ok().map(Duration::as_millis), millis, "{text}");
+        }
+    }
+}
