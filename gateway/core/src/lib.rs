@@ -1,1 +1,5 @@
-//! Under construction.
+//! What it means: from the world (services, endpoints, Istio objects) to routes, balancing and every decision about a request.
+//!
+//! Pure: time, randomness and lookups are arguments. The proxy, `explain`, what-if and the goldens call the same functions.
+//! Rooms, in the order in which they may import one another: model < route, policy, balance < snapshot < compile < analyze,
+//! and failure < decide < explain.

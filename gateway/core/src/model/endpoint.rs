@@ -1,0 +1,76 @@
+//! An endpoint: one address of one service port in one cluster.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use isthmus_config::name::{ClusterId, Locality, Network};
+use isthmus_config::object::{Labels, ObjectRef};
+
+/// Where to dial.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// An IP address and port.
+    Socket(SocketAddr),
+    /// A Unix socket's path (S-7).
+    Unix(Arc<str>),
+    /// A name that the resolver has not answered yet (S-2); it cannot be dialled.
+    Unresolved(Arc<str>, u16),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(a) => write!(f, "{a}"),
+            Self::Unix(p) => write!(f, "unix://{p}"),
+            Self::Unresolved(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+/// What the source says of an endpoint's health (M-10..M-13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Gets traffic.
+    #[default]
+    Healthy,
+    /// Known, counted, gets no traffic (M-14).
+    Unhealthy,
+    /// Finishes what it has, for services with persistent sessions (M-11).
+    Draining,
+}
+
+/// The pod or VM behind an endpoint, shared by its ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Workload {
+    /// Its name, such as `reviews-v1-0`; "" where there is none.
+    pub name: Arc<str>,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its labels, extended for failoverPriority (L-5).
+    pub labels: Labels,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its network.
+    pub network: Network,
+    /// Where it stands.
+    pub locality: Locality,
+    /// The service account, or "".
+    pub service_account: Arc<str>,
+}
+
+/// One address of one service port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where to dial.
+    pub address: Address,
+    /// The service port that it serves, by name (M-2).
+    pub port_name: Arc<str>,
+    /// Its share among its equals; at least 1.
+    pub weight: u32,
+    /// What its source says of it.
+    pub health: Health,
+    /// Who answers there.
+    pub workload: Arc<Workload>,
+    /// The object that names it.
+    pub source: Arc<ObjectRef>,
+}

@@ -1,0 +1,14 @@
+//! The world as facts: services, endpoints, the Istio objects in force, and who the gateway is.
+//!
+//! Everything is frozen and shared by `Arc`, so a new [`World`] costs a clone of maps of pointers. Services and their
+//! endpoints are separate records: an endpoint change leaves the service (its ports) untouched, and with it every route.
+
+mod endpoint;
+mod protocol;
+mod service;
+mod world;
+
+pub use endpoint::{Address, Endpoint, Health, Workload};
+pub use protocol::Protocol;
+pub use service::{ExportTo, Port, Resolution, Service, ServiceKind, TargetPort};
+pub use world::{Catalog, Changes, Documents, GatewayIdentity, NamespacedName, World};
