@@ -3,6 +3,7 @@
 //! Pure: text in, values and problems out. Nothing here knows sockets, clocks or what a rule means at run time.
 //! A bad object rejects only itself; every refusal is a [`problem::Problem`] with its place.
 
+pub mod istio;
 pub mod name;
 pub mod object;
 pub mod problem;

@@ -94,6 +94,48 @@ pub struct Percent {
     pub value: f64,
 }
 
+/// Bytes, written in base64 (standard or URL alphabet, padding optional, as protobuf JSON reads it).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(self.0.len().div_ceil(3) * 4);
+        for chunk in self.0.chunks(3) {
+            let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+            for i in 0..4 {
+                text.push(if i <= chunk.len() { char::from(BASE64[(bits >> (18 - 6 * i) & 63) as usize]) } else { '=' });
+            }
+        }
+        s.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let (mut bits, mut held, mut bytes) = (0u32, 0u32, Vec::with_capacity(text.len() / 4 * 3));
+        for byte in text.trim_end_matches('=').bytes() {
+            let byte = match byte {
+                b'-' => b'+',
+                b'_' => b'/',
+                byte => byte,
+            };
+            let six = BASE64.iter().position(|b| *b == byte).ok_or_else(|| serde::de::Error::custom("expected base64"))?;
+            bits = bits << 6 | six as u32;
+            held += 6;
+            if held >= 8 {
+                held -= 8;
+                bytes.push((bits >> held) as u8);
+                bits &= (1 << held) - 1;
+            }
+        }
+        if held == 6 { Err(serde::de::Error::custom("expected base64")) } else { Ok(Self(bytes)) }
+    }
+}
+
 /// How a text is compared; exactly one form is set. `Present` is Istio's `{}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StringMatch {
@@ -147,6 +189,17 @@ impl Serialize for StringMatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_base64() -> Result<(), serde_json::Error> {
+        for (text, bytes) in [("", &b""[..]), ("aGk=", b"hi"), ("aGk", b"hi"), ("aGV5", b"hey"), ("_-8=", b"\xff\xef")] {
+            let read: Bytes = serde_json::from_value(text.into())?;
+            assert_eq!(read.0, bytes, "{text}");
+            assert_eq!(serde_json::from_value::<Bytes>(serde_json::to_value(&read)?)?, read);
+        }
+        assert!(serde_json::from_value::<Bytes>("a".into()).is_err() && serde_json::from_value::<Bytes>("a b=".into()).is_err());
+        Ok(())
+    }
 
     #[test]
     fn durations_read_as_go_writes_them() {
