@@ -1,0 +1,15 @@
+//! Which endpoint gets a request: a [`Slot`] per backend that lasts over snapshots, and a [`View`] of its endpoints now.
+//!
+//! A view is built by one pure function from endpoints and policy; the control thread publishes it by pointer swap. Picks
+//! are O(1): cursors, alias tables and hash tables are made when the view is made. Endpoint state (requests in flight)
+//! belongs to (backend, address, workload) and outlives views, so an endpoint that comes back finds its counts.
+
+mod hash;
+mod pick;
+mod slot;
+mod view;
+
+pub use hash::{HashKey, HashTable};
+pub use pick::{Ledger, Picked};
+pub use slot::{BackendKey, EndpointState, Slot};
+pub use view::{BackendPolicy, Lb, Member, UpstreamProtocol, View, view};

@@ -1,0 +1,85 @@
+//! A backend's stable place: its key, its current view, and the state that outlives views.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use isthmus_config::name::Hostname;
+
+use super::View;
+
+/// What a route sends to: `outbound|port|subset|host` (contract 10.1).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendKey {
+    /// The service's host name.
+    pub host: Hostname,
+    /// The service port's number.
+    pub port: u16,
+    /// The subset's name, or "".
+    pub subset: Arc<str>,
+}
+
+impl fmt::Display for BackendKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "outbound|{}|{}|{}", self.port, self.subset, self.host)
+    }
+}
+
+/// One backend at run time. Routes share it by `Arc`; two snapshots that name the same backend hold the same slot.
+#[derive(Debug)]
+pub struct Slot {
+    /// Which backend.
+    pub key: BackendKey,
+    /// The key as users read it.
+    pub name: Arc<str>,
+    /// The endpoints and tables in force.
+    pub view: ArcSwap<View>,
+    /// The turn of ROUND_ROBIN, one for the whole process.
+    pub(super) cursor: AtomicU64,
+}
+
+impl Slot {
+    /// A slot whose first view is `view`. Its turns begin at `turn`, any number.
+    pub fn new(key: BackendKey, view: View, turn: u64) -> Self {
+        let name = key.to_string().into();
+        Self { key, name, view: ArcSwap::from_pointee(view), cursor: AtomicU64::new(turn) }
+    }
+}
+
+/// What is known of one endpoint of one backend while the process lives.
+#[derive(Debug, Default)]
+pub struct EndpointState {
+    active: AtomicU32,
+}
+
+impl EndpointState {
+    /// Requests in flight.
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+    /// Counts a request in until the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        InFlight { state: self.clone() }
+    }
+}
+
+/// A request in flight at an endpoint.
+#[derive(Debug)]
+pub struct InFlight {
+    state: Arc<EndpointState>,
+}
+
+impl InFlight {
+    /// Whose.
+    pub fn state(&self) -> &Arc<EndpointState> {
+        &self.state
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.state.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}

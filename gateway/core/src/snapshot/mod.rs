@@ -1,0 +1,269 @@
+//! The routes in force: immutable, numbered, published by one pointer swap.
+//!
+//! A snapshot holds listeners, their virtual hosts and routes; a route holds [`Slot`]s, whose endpoints live outside
+//! (see `balance`), so an endpoint change makes no new snapshot. Records that a change did not touch are the same `Arc`.
+
+mod dump;
+mod held;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use isthmus_config::name::Hostname;
+use isthmus_config::object::{ObjectRef, Origin, Spot};
+use serde::Serialize;
+
+use crate::balance::{BackendKey, Slot};
+use crate::model::Protocol;
+use crate::policy::{Cors, Fault, Mirror, RetryPolicy, RouteTimeout};
+use crate::route::{DirectResponse, HeaderEdits, HostTable, Match, Redirect, Rewrite, RouteIndex};
+
+pub use dump::Dump;
+pub use held::{Held, Pin};
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ListenKey {
+    /// The address.
+    pub bind: IpAddr,
+    /// The port that is listened on, which is not always the server's (G-2).
+    pub port: u16,
+}
+
+impl fmt::Display for ListenKey {
+    /// The listener's name as users see it (G-4).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.bind, self.port)
+    }
+}
+
+/// Everything that is routed, at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts up with every publication.
+    pub generation: u64,
+    /// Listeners, sorted by key.
+    pub listeners: Vec<Arc<Listener>>,
+}
+
+impl Snapshot {
+    /// The listener at `key`, and its position.
+    pub fn listener(&self, key: &ListenKey) -> Option<(usize, &Arc<Listener>)> {
+        let i = self.listeners.binary_search_by(|l| l.key.cmp(key)).ok()?;
+        Some((i, &self.listeners[i]))
+    }
+}
+
+/// A Gateway's server as it took part in a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// The Gateway object.
+    pub gateway: ObjectRef,
+    /// Where that object stands.
+    pub origin: Origin,
+    /// Its position in `spec.servers`.
+    pub index: usize,
+    /// The server's own port number, which `match.port` compares (V-3).
+    pub port: u16,
+    /// The server port's name.
+    pub port_name: Arc<str>,
+    /// The server's protocol.
+    pub protocol: Protocol,
+    /// Its hosts as written.
+    pub hosts: Vec<Arc<str>>,
+}
+
+/// One socket's worth of configuration.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where.
+    pub key: ListenKey,
+    /// The servers merged into it, oldest first.
+    pub servers: Vec<ServerInfo>,
+    /// What it does with a connection.
+    pub front: Front,
+    /// What the mesh asks of every connection here.
+    pub options: Arc<ConnectionOptions>,
+}
+
+/// What the mesh's gateway topology and path settings ask of a listener (contract 10.6).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    /// A PROXY protocol header is expected on every connection.
+    pub proxy_protocol: bool,
+    /// How many proxies in front of us are trusted.
+    pub trusted_proxies: u32,
+    /// How far paths are normalised before matching.
+    pub path_normalization: crate::route::PathNormalization,
+}
+
+/// What a listener does with a connection.
+#[derive(Debug)]
+pub enum Front {
+    /// Requests are routed by host.
+    Http(HttpFront),
+    /// Bytes go to one weighted choice of backends (G-45).
+    Tcp(TcpFront),
+    /// TLS servers: listed and counted in conflicts; the port stays closed, for the reason given.
+    Closed(Arc<str>),
+}
+
+/// The virtual hosts of a listener.
+#[derive(Debug)]
+pub struct HttpFront {
+    /// The route configuration's name as users see it, `http.8080` (G-4).
+    pub name: Arc<str>,
+    /// Host name to position in `virtual_hosts` (G-26).
+    pub hosts: HostTable,
+    /// The virtual hosts; none means that every request is answered 404 (G-42).
+    pub virtual_hosts: Vec<Arc<VirtualHost>>,
+}
+
+/// The routes of some hosts.
+#[derive(Debug)]
+pub struct VirtualHost {
+    /// `host:server port` (G-4).
+    pub name: Arc<str>,
+    /// The hosts it answers for, most specific first.
+    pub domains: Vec<Hostname>,
+    /// Every plaintext request is answered 301 to https (G-40).
+    pub https_redirect: bool,
+    /// Routes in the order in which they are tried (G-31).
+    pub routes: Vec<Arc<Route>>,
+    /// Finds the first route that matches.
+    pub index: RouteIndex,
+}
+
+/// Which rule of which object made a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleOrigin {
+    /// The VirtualService; of a delegate, the delegate.
+    pub object: ObjectRef,
+    /// `spec.http[2].match[0]`, or the rule itself where it has no match.
+    pub path: Arc<str>,
+    /// Where the object stands.
+    pub origin: Origin,
+    /// The root VirtualService and its rule, where a delegate supplied this one (V-60).
+    pub root: Option<(ObjectRef, Arc<str>)>,
+}
+
+impl RuleOrigin {
+    /// Line and column of the rule.
+    pub fn spot(&self) -> Spot {
+        self.origin.spot(&self.path)
+    }
+}
+
+/// One match block with its action (G-34).
+#[derive(Debug)]
+pub struct Route {
+    /// Name as users see it (G-35).
+    pub name: Arc<str>,
+    /// Which rule made it.
+    pub rule: RuleOrigin,
+    /// When it applies.
+    pub matches: Match,
+    /// What it does.
+    pub action: Action,
+    /// Edits of the request on its way to the endpoint, rule level.
+    pub request_headers: HeaderEdits,
+    /// Edits of the response, rule level; also of redirects and direct responses.
+    pub response_headers: HeaderEdits,
+    /// Cross-origin rules.
+    pub cors: Option<Cors>,
+    /// Faults injected before anything is tried.
+    pub fault: Fault,
+}
+
+/// What a route does.
+#[derive(Debug)]
+pub enum Action {
+    /// Sends the request to an endpoint.
+    Forward(Forward),
+    /// Sends the client elsewhere.
+    Redirect(Redirect),
+    /// Answers by itself.
+    Direct(DirectResponse),
+}
+
+/// How a request is sent on.
+#[derive(Debug)]
+pub struct Forward {
+    /// Where to, with weights; never empty.
+    pub destinations: Destinations,
+    /// Path and authority edits.
+    pub rewrite: Option<Rewrite>,
+    /// How long the answer may take.
+    pub timeout: RouteTimeout,
+    /// When it is tried again.
+    pub retry: RetryPolicy,
+    /// Who gets a copy.
+    pub mirrors: Vec<Mirror<Destination>>,
+}
+
+/// Destinations drawn by weight (V-22, V-23).
+#[derive(Debug)]
+pub struct Destinations {
+    /// The destinations with a share.
+    pub list: Vec<Destination>,
+    /// Running sums of the weights, for the draw.
+    pub sums: Vec<u64>,
+}
+
+impl Destinations {
+    /// One takes everything, whatever its weight; of several, those of weight 0 are left out (V-22, V-23).
+    pub fn new(mut list: Vec<Destination>) -> Self {
+        if list.len() > 1 {
+            list.retain(|d| d.weight > 0);
+        }
+        let sums = list
+            .iter()
+            .scan(0u64, |sum, d| {
+                *sum += u64::from(d.weight.max(1));
+                Some(*sum)
+            })
+            .collect();
+        Self { list, sums }
+    }
+    /// Draws one; `random` is any number.
+    pub fn draw(&self, random: u64) -> Option<&Destination> {
+        if self.list.len() < 2 {
+            return self.list.first();
+        }
+        let point = random % self.sums.last()?;
+        self.list.get(self.sums.partition_point(|s| *s <= point))
+    }
+    /// The share of the destination at `index`, 0 to 1.
+    pub fn share(&self, index: usize) -> f64 {
+        let Some(total) = self.sums.last() else { return 0.0 };
+        let before = index.checked_sub(1).map_or(0, |i| self.sums[i]);
+        (self.sums[index] - before) as f64 / *total as f64
+    }
+}
+
+/// One destination of a route.
+#[derive(Debug)]
+pub struct Destination {
+    /// Its weight as written.
+    pub weight: u32,
+    /// The backend asked for, whether or not it exists.
+    pub key: BackendKey,
+    /// The backend, or why there is none (V-21, V-25: 503 NC).
+    pub slot: Result<Arc<Slot>, Arc<str>>,
+    /// Edits of the request, destination level.
+    pub request_headers: HeaderEdits,
+    /// Edits of the response, destination level.
+    pub response_headers: HeaderEdits,
+    /// Which text of the request decides among endpoints, where the backend hashes (D-31).
+    pub hash: Option<crate::balance::HashKey>,
+}
+
+/// A byte stream's way.
+#[derive(Debug)]
+pub struct TcpFront {
+    /// Which rule made it, where there is one; none means that the port is not opened (G-47).
+    pub rule: RuleOrigin,
+    /// Where to, drawn once per connection (V-72).
+    pub destinations: Destinations,
+}
