@@ -1,0 +1,42 @@
+//! Where the programs are that the tests start: the built gateway, Python, and what Go builds from `tests/tools`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The target directory's profile folder that the running test was built into, such as `target/debug`.
+fn profile() -> PathBuf {
+    let exe = std::env::current_exe().expect("a running test knows its own path");
+    exe.parent().and_then(Path::parent).expect("a test lies in PROFILE/deps").to_path_buf()
+}
+
+/// The gateway built beside the running test.
+pub fn isthmus() -> PathBuf {
+    let path = profile().join("isthmus");
+    assert!(path.is_file(), "{} is not built: run `cargo build -p isthmus` first, as `make test` does", path.display());
+    path
+}
+
+/// A Python 3 that has PyYAML.
+pub fn python() -> &'static str {
+    let usable = |p: &&str| Command::new(p).args(["-c", "import yaml"]).output().is_ok_and(|o| o.status.success());
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(usable);
+    assert!(found.is_some(), "this test needs Python 3 with PyYAML: apt-get install python3-yaml");
+    found.unwrap_or_default()
+}
+
+/// A checker named in `tests/tools/tools.go`, built once into `target/tools`.
+pub fn tool(name: &str, package: &str) -> PathBuf {
+    let out = profile().parent().expect("a profile folder has a parent").join("tools").join(name);
+    if out.is_file() {
+        return out;
+    }
+    let built = Command::new("go")
+        .args(["build", "-mod=readonly", "-o"])
+        .arg(&out)
+        .arg(package)
+        .current_dir(super::project::root().join("tests/tools"))
+        .output();
+    let built = built.expect("this test needs Go to build its checker: apt-get install golang-go");
+    assert!(built.status.success(), "go build {package}: {}", String::from_utf8_lossy(&built.stderr));
+    out
+}
