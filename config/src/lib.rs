@@ -4,6 +4,7 @@
 //! A bad object rejects only itself; every refusal is a [`problem::Problem`] with its place.
 
 pub mod istio;
+pub mod mesh;
 pub mod name;
 pub mod object;
 pub mod problem;

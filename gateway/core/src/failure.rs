@@ -82,12 +82,9 @@ impl Failure {
             Self::NoCluster => row(503, "", Flag::NoCluster, "cluster_not_found"),
             Self::NoHealthyUpstream => row(503, "no healthy upstream", Flag::NoHealthyUpstream, "no_healthy_upstream"),
             Self::Overflow => reset(503, Flag::Overflow, "overflow", "upstream_reset_before_response_started{overflow}"),
-            Self::ConnectFailed => reset(
-                503,
-                Flag::ConnectFailure,
-                "remote connection failure",
-                "upstream_reset_before_response_started{remote_connection_failure}",
-            ),
+            Self::ConnectFailed => {
+                reset(503, Flag::ConnectFailure, "remote connection failure", "upstream_reset_before_response_started{remote_connection_failure}")
+            }
             Self::ConnectTimeout => {
                 reset(503, Flag::ConnectFailure, "connection timeout", "upstream_reset_before_response_started{connection_timeout}")
             }
@@ -95,17 +92,13 @@ impl Failure {
                 reset(503, Flag::ConnectionTermination, "connection termination", "upstream_reset_before_response_started{connection_termination}")
             }
             Self::RemoteReset => reset(503, Flag::RemoteReset, "remote reset", "upstream_reset_before_response_started{remote_reset}"),
-            Self::UpstreamProtocol => {
-                reset(502, Flag::UpstreamProtocol, "protocol error", "upstream_reset_before_response_started{protocol_error}")
-            }
+            Self::UpstreamProtocol => reset(502, Flag::UpstreamProtocol, "protocol error", "upstream_reset_before_response_started{protocol_error}"),
             Self::RouteTimeout => row(504, "upstream request timeout", Flag::Timeout, "response_timeout"),
             Self::PerTryTimeout => row(504, "upstream request timeout", Flag::Timeout, "upstream_per_try_timeout"),
             Self::BadRequest => closing(row(400, "Bad Request", Flag::DownstreamProtocol, "http1.codec_error")),
             Self::MissingHost => closing(row(400, "", Flag::None, "missing_host_header")),
             Self::BadPath => closing(row(400, "", Flag::None, "path_normalization_failed")),
-            Self::HeadersTooLarge => {
-                closing(row(431, "Request Header Fields Too Large", Flag::DownstreamProtocol, "http1.headers_too_large"))
-            }
+            Self::HeadersTooLarge => closing(row(431, "Request Header Fields Too Large", Flag::DownstreamProtocol, "http1.headers_too_large")),
             Self::HeadTimeout => closing(row(408, "request header timeout", Flag::None, "request_header_timeout")),
             Self::UpgradeRefused => closing(row(403, "", Flag::None, "upgrade_failed")),
         }
@@ -173,7 +166,10 @@ impl Reply {
         reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         reply.headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(status)));
         if !message.is_empty() {
-            let encoded: String = message.bytes().map(|b| if (0x20..0x7f).contains(&b) && b != b'%' { char::from(b).to_string() } else { format!("%{b:02X}") }).collect();
+            let encoded: String = message
+                .bytes()
+                .map(|b| if (0x20..0x7f).contains(&b) && b != b'%' { char::from(b).to_string() } else { format!("%{b:02X}") })
+                .collect();
             if let Ok(value) = HeaderValue::from_str(&encoded) {
                 reply.headers.insert(HeaderName::from_static("grpc-message"), value);
             }

@@ -3,3 +3,7 @@
 //! Pure: time, randomness and lookups are arguments. The proxy, `explain`, what-if and the goldens call the same functions.
 //! Rooms, in the order in which they may import one another: model < route, policy, balance < snapshot < compile < analyze,
 //! and failure < decide < explain.
+
+pub mod balance;
+pub mod failure;
+pub mod model;

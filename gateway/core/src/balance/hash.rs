@@ -3,7 +3,7 @@
 //! Tables and keys follow Envoy's (contract/envoy.md 3.6): xxHash64 of `address_i` on the ring; Maglev with `xxh64(host)` as
 //! offset and the same with seed 1 as skip. So a gateway that replaces an Envoy sends a key where that Envoy sent it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -42,7 +42,7 @@ pub struct Hashed {
 
 impl HashKey {
     /// Hashes a request. `client` and `local` are the connection's two addresses.
-    pub fn hash(&self, headers: &http::HeaderMap, query: Option<&str>, client: IpAddr, local: &str) -> Hashed {
+    pub fn hash(&self, headers: &http::HeaderMap, query: Option<&str>, client: IpAddr, local: SocketAddr) -> Hashed {
         let of = |text: Option<&[u8]>| Hashed { hash: text.map(|t| xxh64(t, 0)), set_cookie: None };
         match self {
             Self::Header(name) => {
@@ -217,7 +217,7 @@ mod tests {
             if let Some(c) = cookie {
                 headers.insert("cookie", c.parse().expect("a value"));
             }
-            key.hash(&headers, None, [127, 0, 0, 1].into(), "10.0.0.1:80")
+            key.hash(&headers, None, [127, 0, 0, 1].into(), ([10, 0, 0, 1], 80).into())
         };
         assert_eq!(hash(key(None), None), Hashed::default());
         assert_eq!(hash(key(None), Some("a=1; sess=x")).hash, hash(key(None), Some("sess=\"x\"")).hash);

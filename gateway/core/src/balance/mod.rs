@@ -11,5 +11,5 @@ mod view;
 
 pub use hash::{HashKey, HashTable};
 pub use pick::{Ledger, Picked};
-pub use slot::{BackendKey, EndpointState, Slot};
+pub use slot::{BackendKey, EndpointState, InFlight, Slot};
 pub use view::{BackendPolicy, Lb, Member, UpstreamProtocol, View, view};

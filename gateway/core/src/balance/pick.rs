@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use rand::RngCore;
 
 use super::slot::{EndpointState, Slot};
-use super::view::{Lb, Member, View};
+use super::view::{BackendPolicy, Lb, Member, View};
 
 /// What a decision takes from the running process, or only looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,13 @@ impl Ledger {
     }
 }
 
-/// The endpoint chosen, and why that one.
+/// The endpoint chosen.
 #[derive(Clone, Debug)]
 pub struct Picked {
     /// The endpoint.
     pub member: Arc<Member>,
+    /// The policy of the view that it was chosen from.
+    pub policy: BackendPolicy,
 }
 
 /// Draws that pass over a host tried before, after the first (V-31).
@@ -50,7 +52,7 @@ impl Slot {
             let member = &view.members[position as usize];
             let tried = avoid.iter().any(|s| Arc::ptr_eq(s, &member.state));
             if !tried || draw == RESELECTIONS {
-                return Some(Picked { member: member.clone() });
+                return Some(Picked { member: member.clone(), policy: view.policy });
             }
             draw += 1;
         }

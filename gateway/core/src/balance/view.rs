@@ -46,7 +46,7 @@ pub enum UpstreamProtocol {
 }
 
 /// A backend's traffic policy, resolved (D-20..D-24).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendPolicy {
     /// How an endpoint is chosen.
     pub lb: Lb,

@@ -226,13 +226,15 @@ impl Destinations {
             .collect();
         Self { list, sums }
     }
-    /// Draws one; `random` is any number.
-    pub fn draw(&self, random: u64) -> Option<&Destination> {
-        if self.list.len() < 2 {
-            return self.list.first();
-        }
-        let point = random % self.sums.last()?;
-        self.list.get(self.sums.partition_point(|s| *s <= point))
+    /// Draws one and says its position; `random` is any number.
+    pub fn draw(&self, random: u64) -> Option<(usize, &Destination)> {
+        let at = if self.list.len() < 2 {
+            0
+        } else {
+            let point = random % self.sums.last()?;
+            self.sums.partition_point(|s| *s <= point)
+        };
+        Some((at, self.list.get(at)?))
     }
     /// The share of the destination at `index`, 0 to 1.
     pub fn share(&self, index: usize) -> f64 {

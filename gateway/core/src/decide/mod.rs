@@ -1,0 +1,133 @@
+//! What happens to one request, as a machine without I/O.
+//!
+//! [`find`] names the route; [`Exchange::begin`] and [`Exchange::next`] turn events into steps. The engine obeys the steps
+//! and reports what came of them; `explain` walks the same machine with [`Ledger::Peek`](crate::balance::Ledger). No status,
+//! retry or limit is decided anywhere else.
+//!
+//! Time is an argument. The destination is drawn once per request, the endpoint once per attempt; endpoints tried before are
+//! remembered by identity. The route's timer starts when the request has ended; the per-try timer at the later of that and
+//! the moment the attempt got its connection, as Envoy's do. Dropping an exchange returns all that it holds.
+
+mod edit;
+mod exchange;
+mod find;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+
+use crate::balance::{Member, Slot, UpstreamProtocol};
+use crate::failure::Reply;
+
+pub use edit::RequestHead;
+pub use exchange::Exchange;
+pub use find::{Found, find};
+
+/// What is known of the client's connection before anything is routed.
+#[derive(Clone, Debug)]
+pub struct Downstream {
+    /// Who is connected, or whom the PROXY header names.
+    pub peer: SocketAddr,
+    /// Our own address on that connection.
+    pub local: SocketAddr,
+    /// The client that is trusted to be behind it (numTrustedProxies).
+    pub client: IpAddr,
+    /// The client speaks HTTP/2.
+    pub http2: bool,
+}
+
+/// How connecting failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// Refused, unreachable, or closed during a handshake.
+    Failed,
+    /// Not there in time.
+    Timeout,
+}
+
+/// How an attempt's stream ended before its answer did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// The connection closed.
+    Terminated,
+    /// The stream was reset.
+    Remote,
+    /// The stream was refused unprocessed: HTTP/2 REFUSED_STREAM, or beyond a GOAWAY.
+    Refused,
+    /// What came is not HTTP.
+    Protocol,
+}
+
+/// What the engine reports.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The time asked for by [`Step::Wait`] has come.
+    Woke,
+    /// The attempt has its connection.
+    Connected,
+    /// The attempt got none.
+    ConnectFailed(ConnectError),
+    /// The client's request has arrived whole.
+    RequestEnd,
+    /// The endpoint's final response head.
+    ResponseHead {
+        /// Its status.
+        status: u16,
+        /// Its headers.
+        headers: &'a HeaderMap,
+    },
+    /// The attempt's stream broke.
+    Reset {
+        /// How.
+        reset: Reset,
+        /// Any byte of the request had been written to it.
+        sent: bool,
+    },
+    /// The response has been passed on whole.
+    ResponseEnd,
+    /// [`Exchange::expires`] has passed.
+    Expired,
+    /// The client is gone.
+    ClientGone,
+}
+
+/// What the engine must do.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing new: carry on.
+    Go,
+    /// Let time pass, then say [`Event::Woke`].
+    Wait(Instant),
+    /// Drop the attempt before, if any, and send the request to this endpoint.
+    Try(Attempt),
+    /// Pass the response on.
+    Forward,
+    /// Drop the attempt, if any, and answer so.
+    Answer(Reply),
+    /// The response has begun and cannot be finished: cut the client's stream.
+    Cut,
+    /// It is over.
+    End,
+}
+
+/// One try of a request.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// 1 for the first.
+    pub number: u32,
+    /// The endpoint.
+    pub member: Arc<Member>,
+    /// Its backend.
+    pub slot: Arc<Slot>,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long the connection may stay unused afterwards.
+    pub idle_timeout: Duration,
+    /// In what the endpoint is spoken to; never [`UpstreamProtocol::SameAsClient`].
+    pub protocol: UpstreamProtocol,
+}
+
+#[cfg(test)]
+mod tests;
