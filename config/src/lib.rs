@@ -3,9 +3,14 @@
 //! Pure: text in, values and problems out. Nothing here knows sockets, clocks or what a rule means at run time.
 //! A bad object rejects only itself; every refusal is a [`problem::Problem`] with its place.
 
+mod decode;
 pub mod istio;
+mod kinds;
+pub mod kubernetes;
+mod locate;
 pub mod mesh;
 pub mod name;
 pub mod object;
+pub mod parse;
 pub mod problem;
 pub mod value;

@@ -1,0 +1,412 @@
+//! The text of one file to objects and problems.
+//!
+//! YAML with any number of documents, or JSON; lists are taken apart. Each document stands for itself: what is wrong
+//! with one never stops the others. Istio's kinds are read strictly (an unknown field refuses the object, IST0106),
+//! Kubernetes' kinds as far as we use them, others are named only.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::decode::{Decoding, Misfit};
+use crate::istio::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, VirtualService, WorkloadEntry, WorkloadGroup};
+use crate::kinds::{Fate, fate};
+use crate::kubernetes::{self, Wire};
+use crate::locate::{Node, Tree, trees};
+use crate::name::ClusterId;
+use crate::object::{Kind, Labels, Meta, Object, ObjectRef, Origin, Spans, Spot};
+use crate::problem::{Problem, Severity};
+
+/// A file with more bytes is refused, best before it is read.
+pub const MAX_FILE: u64 = 64 << 20;
+/// So many problems of one file are told; a file that is no configuration at all has no use for more.
+const MAX_PROBLEMS: usize = 1000;
+
+/// What one file holds.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// The objects that could be read, in the file's order.
+    pub documents: Vec<Document>,
+    /// What is wrong; every entry refuses its object or its document.
+    pub problems: Vec<Problem>,
+    /// Objects that stand in the file and could not be read: their last good version stays in force.
+    pub refused: Vec<ObjectRef>,
+    /// Documents of which not even the identity could be read: nothing can be said to have left this file.
+    pub unreadable: usize,
+}
+
+/// One object of a file.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each variant holds the kind of its name")]
+pub enum Document {
+    Gateway(Arc<Object<Gateway>>),
+    VirtualService(Arc<Object<VirtualService>>),
+    DestinationRule(Arc<Object<DestinationRule>>),
+    ServiceEntry(Arc<Object<ServiceEntry>>),
+    WorkloadEntry(Arc<Object<WorkloadEntry>>),
+    WorkloadGroup(Arc<Object<WorkloadGroup>>),
+    EnvoyFilter(Arc<Object<EnvoyFilter>>),
+    Service(Arc<Object<kubernetes::Service>>),
+    EndpointSlice(Arc<Object<kubernetes::EndpointSlice>>),
+    Pod(Arc<Object<kubernetes::Pod>>),
+    Node(Arc<Object<kubernetes::Node>>),
+    Namespace(Arc<Object<kubernetes::Namespace>>),
+    Secret(Arc<Object<kubernetes::Secret>>),
+    /// Istio would enforce it at this gateway and we do not: a warning each.
+    Unenforced(Arc<Bystander>),
+    /// A kind that lives beside the rules.
+    NotUsed(Arc<Bystander>),
+}
+
+/// An object of a kind that we do not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bystander {
+    /// Group and version.
+    pub api_version: Arc<str>,
+    /// Its kind.
+    pub kind: Arc<str>,
+    /// Its name and namespace; nothing else is read.
+    pub meta: Meta,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+impl Document {
+    /// Kind, namespace and name; `None` for kinds that we do not read.
+    pub fn reference(&self) -> Option<ObjectRef> {
+        let kind = match self {
+            Self::Gateway(_) => Kind::Gateway,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::WorkloadGroup(_) => Kind::WorkloadGroup,
+            Self::EnvoyFilter(_) => Kind::EnvoyFilter,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Pod(_) => Kind::Pod,
+            Self::Node(_) => Kind::Node,
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Secret(_) => Kind::Secret,
+            Self::Unenforced(_) | Self::NotUsed(_) => return None,
+        };
+        Some(ObjectRef { kind, namespace: self.meta().namespace.clone(), name: self.meta().name.clone() })
+    }
+
+    /// The object's metadata.
+    pub fn meta(&self) -> &Meta {
+        self.header().0
+    }
+
+    /// Where the object stands.
+    pub fn origin(&self) -> &Origin {
+        self.header().1
+    }
+
+    fn header(&self) -> (&Meta, &Origin) {
+        match self {
+            Self::Gateway(o) => (&o.meta, &o.origin),
+            Self::VirtualService(o) => (&o.meta, &o.origin),
+            Self::DestinationRule(o) => (&o.meta, &o.origin),
+            Self::ServiceEntry(o) => (&o.meta, &o.origin),
+            Self::WorkloadEntry(o) => (&o.meta, &o.origin),
+            Self::WorkloadGroup(o) => (&o.meta, &o.origin),
+            Self::EnvoyFilter(o) => (&o.meta, &o.origin),
+            Self::Service(o) => (&o.meta, &o.origin),
+            Self::EndpointSlice(o) => (&o.meta, &o.origin),
+            Self::Pod(o) => (&o.meta, &o.origin),
+            Self::Node(o) => (&o.meta, &o.origin),
+            Self::Namespace(o) => (&o.meta, &o.origin),
+            Self::Secret(o) => (&o.meta, &o.origin),
+            Self::Unenforced(o) | Self::NotUsed(o) => (&o.meta, &o.origin),
+        }
+    }
+}
+
+/// Reads one file's bytes. `cluster` (empty for none) and `file` (as shown to people) become part of every origin.
+pub fn parse(bytes: &[u8], cluster: &ClusterId, file: &Arc<str>) -> Parsed {
+    let mut reader = Reader { cluster, file, position: 0, parsed: Parsed::default() };
+    if bytes.len() as u64 > MAX_FILE {
+        reader.unreadable(Spot::default(), "ISM0101", format!("the file has {} MiB; at most {} MiB are read", bytes.len() >> 20, MAX_FILE >> 20));
+        return reader.parsed;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => reader.text(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(error) => {
+            let line = bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() as u32 + 1;
+            reader.unreadable(Spot { line, column: 1 }, "ISM0101", "not UTF-8 text");
+        }
+    }
+    reader.parsed
+}
+
+/// Documents of a file: the text between lines that begin with `---`, with the number of its first line.
+///
+/// YAML ends every construct there, so a document that cannot be read costs no other one.
+fn chunks(text: &str) -> Vec<(u32, &str)> {
+    let (mut chunks, mut start, mut first, mut offset) = (Vec::new(), 0, 1u32, 0);
+    for (line, number) in text.split_inclusive('\n').zip(1u32..) {
+        if line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])) {
+            chunks.push((first, &text[start..offset]));
+            (start, first) = (offset, number);
+        }
+        offset += line.len();
+    }
+    chunks.push((first, &text[start..]));
+    chunks.retain(|(_, chunk)| chunk.lines().any(|l| !l.trim().is_empty() && !l.starts_with(['#', '%']) && l.trim() != "---"));
+    chunks
+}
+
+struct Reader<'f> {
+    cluster: &'f ClusterId,
+    file: &'f Arc<str>,
+    position: u32,
+    parsed: Parsed,
+}
+
+impl Reader<'_> {
+    fn text(&mut self, text: &str) {
+        for (first_line, chunk) in chunks(text) {
+            let (nodes, failed) = trees(chunk, first_line);
+            for node in &nodes {
+                self.document(node, None);
+            }
+            if let Some(failed) = failed {
+                self.position += 1;
+                self.unreadable(failed.spot, "ISM0101", failed.message);
+            }
+        }
+        if self.parsed.problems.len() > MAX_PROBLEMS {
+            let more = self.parsed.problems.len() - MAX_PROBLEMS;
+            self.parsed.problems.truncate(MAX_PROBLEMS);
+            let origin = self.origin(Spot::default());
+            self.parsed.problems.push(Problem { origin, ..Problem::new(Severity::Error, "ISM0101", format!("{more} more problems in this file")) });
+        }
+    }
+
+    fn origin(&self, start: Spot) -> Origin {
+        Origin { cluster: self.cluster.clone(), file: self.file.clone(), position: self.position, start, spans: Arc::default() }
+    }
+
+    fn unreadable(&mut self, spot: Spot, code: &'static str, message: impl Into<String>) {
+        let origin = self.origin(spot);
+        self.parsed.problems.push(Problem { origin, ..Problem::new(Severity::Error, code, message) });
+        self.parsed.unreadable += 1;
+    }
+
+    /// Reads one object or a list of them. Items of a typed list may leave their type to the list.
+    fn document(&mut self, node: &Node<'_>, list: Option<(&str, &str)>) {
+        let text = |key| node.get(key).and_then(Node::text);
+        let (api_version, kind) = (text("apiVersion").or(list.map(|l| l.0)), text("kind").or(list.map(|l| l.1)));
+        let (Some(api_version), Some(kind)) = (api_version, kind) else {
+            let message =
+                if matches!(node.tree, Tree::Map(_)) { "not a Kubernetes object: it needs apiVersion and kind" } else { "not a Kubernetes object" };
+            self.unreadable(node.spot, "ISM0102", message);
+            self.position += 1;
+            return;
+        };
+        if let (Some(item_kind), Some(Node { tree: Tree::List(items), .. })) = (kind.strip_suffix("List"), node.get("items")) {
+            let of_items = Some((api_version, item_kind)).filter(|_| !item_kind.is_empty());
+            for item in items {
+                self.document(item, of_items);
+            }
+            return;
+        }
+        self.object(node, api_version, kind);
+        self.position += 1;
+    }
+
+    fn object(&mut self, node: &Node<'_>, api_version: &str, kind: &str) {
+        match fate(api_version, kind) {
+            Fate::Istio(kind) => self.istio(node, kind),
+            Fate::Kubernetes(kind) => self.kubernetes(node, kind),
+            Fate::Unenforced => self.bystander(node, api_version, kind, Document::Unenforced),
+            Fate::NotUsed => self.bystander(node, api_version, kind, Document::NotUsed),
+            Fate::Refused { message, hint } => {
+                let origin = self.origin(node.spot);
+                self.parsed.problems.push(Problem { origin, hint, ..Problem::new(Severity::Error, "ISM0103", message) });
+                self.parsed.unreadable += 1;
+            }
+        }
+    }
+
+    fn istio(&mut self, node: &Node<'_>, kind: Kind) {
+        match kind {
+            Kind::Gateway => self.strict(node, kind, |o| Document::Gateway(Arc::new(o))),
+            Kind::VirtualService => self.strict(node, kind, |o| Document::VirtualService(Arc::new(o))),
+            Kind::DestinationRule => self.strict(node, kind, |o| Document::DestinationRule(Arc::new(o))),
+            Kind::ServiceEntry => self.strict(node, kind, |o| Document::ServiceEntry(Arc::new(o))),
+            Kind::WorkloadEntry => {
+                let healthy = node.get("status").and_then(|status| Decoding::lenient().read::<EntryStatus>(status, "status"));
+                let healthy = healthy.and_then(|status| kubernetes::condition(&status.conditions, "Healthy"));
+                self.strict(node, kind, |mut object: Object<WorkloadEntry>| {
+                    object.spec.healthy = healthy;
+                    Document::WorkloadEntry(Arc::new(object))
+                });
+            }
+            Kind::WorkloadGroup => self.strict(node, kind, |o| Document::WorkloadGroup(Arc::new(o))),
+            Kind::EnvoyFilter => self.strict(node, kind, |o| Document::EnvoyFilter(Arc::new(o))),
+            Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Node | Kind::Namespace | Kind::Secret => {}
+        }
+    }
+
+    fn kubernetes(&mut self, node: &Node<'_>, kind: Kind) {
+        match kind {
+            Kind::Service => self.lenient::<kubernetes::WireService>(node, kind, |o| Document::Service(Arc::new(o))),
+            Kind::EndpointSlice => self.lenient::<kubernetes::EndpointSlice>(node, kind, |o| Document::EndpointSlice(Arc::new(o))),
+            Kind::Pod => self.lenient::<kubernetes::WirePod>(node, kind, |o| Document::Pod(Arc::new(o))),
+            Kind::Node => self.lenient::<kubernetes::WireNode>(node, kind, |o| Document::Node(Arc::new(o))),
+            Kind::Namespace => self.lenient::<kubernetes::WireNamespace>(node, kind, |o| Document::Namespace(Arc::new(o))),
+            Kind::Secret => self.lenient::<kubernetes::WireSecret>(node, kind, |o| Document::Secret(Arc::new(o))),
+            Kind::Gateway
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::ServiceEntry
+            | Kind::WorkloadEntry
+            | Kind::WorkloadGroup
+            | Kind::EnvoyFilter => {}
+        }
+    }
+
+    fn strict<S: DeserializeOwned>(&mut self, node: &Node<'_>, kind: Kind, wrap: impl FnOnce(Object<S>) -> Document) {
+        let mut decoding = Decoding::strict();
+        let envelope: Option<Envelope<S>> = decoding.read(node, "");
+        let mut misfits = std::mem::take(&mut decoding.misfits);
+        let origin = Origin { spans: Arc::new(decoding.into_spans()), ..self.origin(node.spot) };
+        let object = envelope.and_then(|envelope| {
+            if envelope.spec.is_none() && misfits.is_empty() {
+                misfits.push(Misfit::at("spec", "expected a spec, found none"));
+            }
+            Some((envelope.metadata.read(kind, &mut misfits)?, envelope.spec?))
+        });
+        self.finish(node, kind, origin, misfits, object, wrap);
+    }
+
+    fn lenient<W: Wire>(&mut self, node: &Node<'_>, kind: Kind, wrap: impl FnOnce(Object<W::Object>) -> Document) {
+        let mut decoding = Decoding::lenient();
+        let object = node.get("metadata").map_or_else(|| Some(Metadata::default()), |metadata| decoding.read(metadata, "metadata"));
+        let object = object.and_then(|metadata| Some((metadata, decoding.read::<W>(node, "")?)));
+        let mut misfits = decoding.misfits;
+        let object = object.and_then(|(metadata, wire)| Some((metadata.read(kind, &mut misfits)?, wire.into_object())));
+        let spots = misfits.iter().map(|m| (m.path.as_str().into(), m.spot)).collect();
+        let origin = self.origin(node.spot);
+        let origin = if misfits.is_empty() { origin } else { Origin { spans: Arc::new(Spans(spots)), ..origin } };
+        self.finish(node, kind, origin, misfits, object, wrap);
+    }
+
+    fn finish<S>(
+        &mut self,
+        node: &Node<'_>,
+        kind: Kind,
+        origin: Origin,
+        misfits: Vec<Misfit>,
+        object: Option<(Meta, S)>,
+        wrap: impl FnOnce(Object<S>) -> Document,
+    ) {
+        match object {
+            Some((meta, spec)) if misfits.is_empty() => self.parsed.documents.push(wrap(Object { meta, spec, origin })),
+            _ => {
+                let refused = identity(node, kind);
+                match &refused {
+                    Some(object) => self.parsed.refused.push(object.clone()),
+                    None => self.parsed.unreadable += 1,
+                }
+                self.parsed.problems.extend(misfits.into_iter().map(|misfit| {
+                    let problem = Problem::new(Severity::Error, "IST0106", misfit.message).at(misfit.path);
+                    Problem { object: refused.clone(), origin: origin.clone(), hint: misfit.hint, ..problem }
+                }));
+            }
+        }
+    }
+
+    fn bystander(&mut self, node: &Node<'_>, api_version: &str, kind: &str, wrap: fn(Arc<Bystander>) -> Document) {
+        let text = |key| node.get("metadata").and_then(|m| m.get(key)).and_then(Node::text).unwrap_or_default();
+        let meta = Meta { name: text("name").into(), namespace: text("namespace").into(), ..Meta::default() };
+        let bystander = Bystander { api_version: api_version.into(), kind: kind.into(), meta, origin: self.origin(node.spot) };
+        self.parsed.documents.push(wrap(Arc::new(bystander)));
+    }
+}
+
+/// Which object this is, as far as it can be told from a broken one.
+fn identity(node: &Node<'_>, kind: Kind) -> Option<ObjectRef> {
+    let text = |key| node.get("metadata").and_then(|m| m.get(key)).and_then(Node::text);
+    Some(ObjectRef::new(kind, namespace(kind, text("namespace").unwrap_or_default()), text("name").filter(|name| !name.is_empty())?))
+}
+
+/// The namespace that an object lives in: `default` where it names none, as kubectl puts it.
+fn namespace(kind: Kind, given: &str) -> Arc<str> {
+    match given {
+        _ if kind.is_cluster_scoped() => "".into(),
+        "" => "default".into(),
+        given => given.into(),
+    }
+}
+
+/// An Istio object as it is written. Unknown fields beside these are refused.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Envelope<S> {
+    api_version: IgnoredAny,
+    kind: IgnoredAny,
+    metadata: Metadata,
+    spec: Option<S>,
+    status: IgnoredAny,
+}
+
+impl<S> Default for Envelope<S> {
+    fn default() -> Self {
+        Self { api_version: IgnoredAny, kind: IgnoredAny, metadata: Metadata::default(), spec: None, status: IgnoredAny }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EntryStatus {
+    conditions: Vec<kubernetes::Condition>,
+}
+
+/// Metadata as it is written; what Kubernetes keeps here for itself is named, so that strict reading knows it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    name: Arc<str>,
+    namespace: Arc<str>,
+    labels: Labels,
+    annotations: Labels,
+    creation_timestamp: String,
+    generate_name: IgnoredAny,
+    uid: IgnoredAny,
+    resource_version: IgnoredAny,
+    generation: IgnoredAny,
+    deletion_timestamp: IgnoredAny,
+    deletion_grace_period_seconds: IgnoredAny,
+    owner_references: IgnoredAny,
+    finalizers: IgnoredAny,
+    managed_fields: IgnoredAny,
+    self_link: IgnoredAny,
+}
+
+impl Metadata {
+    fn read(self, kind: Kind, misfits: &mut Vec<Misfit>) -> Option<Meta> {
+        let mut misfit = |path: &str, message: String| misfits.push(Misfit::at(path, message));
+        if self.name.is_empty() {
+            misfit("metadata.name", "expected a name, found none".to_owned());
+            return None;
+        }
+        let created = match self.creation_timestamp.as_str() {
+            "" => None,
+            text => match text.parse::<jiff::Timestamp>() {
+                Ok(time) => Some(time.as_second()),
+                Err(_) => {
+                    misfit("metadata.creationTimestamp", format!("expected a time such as 2024-05-01T12:00:00Z, found {text:?}"));
+                    None
+                }
+            },
+        };
+        let mut annotations = self.annotations;
+        // kubectl keeps a copy of the whole object here.
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        Some(Meta { namespace: namespace(kind, &self.namespace), name: self.name, labels: self.labels, annotations, created })
+    }
+}
