@@ -6,4 +6,5 @@
 
 pub mod balance;
 pub mod failure;
+pub mod join;
 pub mod model;

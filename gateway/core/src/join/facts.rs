@@ -1,0 +1,243 @@
+//! What one cluster holds, trimmed to what joining reads, and the view of all clusters that joining is given.
+//!
+//! Strings and label sets are shared: ten thousand pods of a hundred deployments hold a hundred names of namespaces.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use isthmus_config::istio::{ServiceEntry, WorkloadEntry};
+use isthmus_config::name::{ClusterId, Hostname, Locality, Network};
+use isthmus_config::object::{Labels, Object, ObjectRef, Origin};
+
+use crate::model::{ExportTo, GatewayIdentity, Health, NamespacedName, Port, Workload};
+
+/// Values by namespace, then name.
+#[derive(Clone, Debug)]
+pub struct ByName<T>(BTreeMap<Arc<str>, BTreeMap<Arc<str>, T>>);
+
+impl<T> Default for ByName<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T> ByName<T> {
+    /// The value of that name.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&T> {
+        self.0.get(namespace)?.get(name)
+    }
+    /// The value of that name, to be changed.
+    pub fn get_mut(&mut self, namespace: &str, name: &str) -> Option<&mut T> {
+        self.0.get_mut(namespace)?.get_mut(name)
+    }
+    /// The value of that name, made where it does not exist.
+    pub fn entry(&mut self, namespace: Arc<str>, name: Arc<str>) -> &mut T
+    where
+        T: Default,
+    {
+        self.0.entry(namespace).or_default().entry(name).or_default()
+    }
+    /// Puts a value in place and returns the one that stood there.
+    pub fn insert(&mut self, namespace: Arc<str>, name: Arc<str>, value: T) -> Option<T> {
+        self.0.entry(namespace).or_default().insert(name, value)
+    }
+    /// Takes a value out.
+    pub fn remove(&mut self, namespace: &str, name: &str) -> Option<T> {
+        let names = self.0.get_mut(namespace)?;
+        let value = names.remove(name);
+        if names.is_empty() {
+            self.0.remove(namespace);
+        }
+        value
+    }
+    /// All values of a namespace by name.
+    pub fn within(&self, namespace: &str) -> impl Iterator<Item = (&Arc<str>, &T)> {
+        self.0.get(namespace).into_iter().flatten()
+    }
+    /// All values by namespace and name.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &T)> {
+        self.0.iter().flat_map(|(ns, names)| names.iter().map(move |(name, value)| (ns, name, value)))
+    }
+}
+
+/// A Kubernetes Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceFact {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its pod selector.
+    pub selector: Labels,
+    /// Its ports, with protocols (P-1).
+    pub ports: Vec<Port>,
+    /// Who may see it, where it says so itself (M-5).
+    pub export_to: Option<ExportTo>,
+    /// The host that an ExternalName Service stands for (V-26).
+    pub external_name: Option<Hostname>,
+    /// `internalTrafficPolicy: Local` (M-18).
+    pub node_local: bool,
+    /// Label `istio.io/persistent-session` is there (M-11).
+    pub persistent_session: bool,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// What an EndpointSlice says of an endpoint (M-10..M-13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// `conditions.ready`
+    pub ready: Option<bool>,
+    /// `conditions.serving`
+    pub serving: Option<bool>,
+    /// `conditions.terminating`
+    pub terminating: Option<bool>,
+}
+
+impl Condition {
+    /// The endpoint's health, or `None` where it is gone (M-10..M-13).
+    pub fn health(self, persistent_session: bool) -> Option<Health> {
+        if self.ready != Some(false) {
+            Some(Health::Healthy)
+        } else if persistent_session && self.serving != Some(false) && self.terminating != Some(false) {
+            Some(Health::Draining)
+        } else if self.terminating != Some(false) {
+            None
+        } else {
+            Some(Health::Unhealthy)
+        }
+    }
+}
+
+/// One address of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    /// Where it is reached.
+    pub address: IpAddr,
+    /// What its slice says of it.
+    pub condition: Condition,
+    /// The pod behind it, of the slice's namespace, where it names one (M-17).
+    pub pod: Option<Arc<str>>,
+    /// The node that it runs on (M-18).
+    pub node: Option<Arc<str>>,
+}
+
+/// An EndpointSlice of IP addresses that belongs to a service (M-16).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceFact {
+    /// Which object it is.
+    pub object: Arc<ObjectRef>,
+    /// The service that it belongs to, of its own namespace.
+    pub service: Arc<str>,
+    /// Port name and number.
+    pub ports: Box<[(Arc<str>, u16)]>,
+    /// Its addresses in order.
+    pub endpoints: Box<[SliceEndpoint]>,
+}
+
+/// A named port of a pod's container (S-7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// The port's name.
+    pub name: Arc<str>,
+    /// Its number.
+    pub port: u16,
+}
+
+/// A pod that has not failed (M-17).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodFact {
+    /// Which object it is.
+    pub object: Arc<ObjectRef>,
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// Its addresses, the first one being that by which selectors reach it (S-6).
+    pub addresses: Box<[IpAddr]>,
+    /// Its node, or "".
+    pub node: Arc<str>,
+    /// Its service account, or "".
+    pub service_account: Arc<str>,
+    /// Named ports of its containers.
+    pub ports: Box<[Container]>,
+    /// Condition Ready is True.
+    pub ready: bool,
+}
+
+/// A pod and what endpoints share of it.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// What the cluster says.
+    pub fact: Arc<PodFact>,
+    /// What its endpoints say, made once (L-1, L-5, M-31).
+    pub workload: Arc<Workload>,
+}
+
+/// A node, as far as localities need it (L-2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Where it stands.
+    pub locality: Locality,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// Everything known of one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// Its id.
+    pub id: ClusterId,
+    /// Its Services.
+    pub services: ByName<Arc<ServiceFact>>,
+    /// Its EndpointSlices by service, each by name.
+    pub slices: ByName<BTreeMap<Arc<str>, Arc<SliceFact>>>,
+    /// Its pods.
+    pub pods: ByName<Pod>,
+    /// Namespace and name of pods by address, for endpoints that name no pod.
+    pub pods_by_address: HashMap<IpAddr, NamespacedName>,
+    /// Its nodes.
+    pub nodes: BTreeMap<Arc<str>, Node>,
+    /// Its namespaces.
+    pub namespaces: BTreeMap<Arc<str>, Namespace>,
+    /// Its WorkloadEntries (M-26).
+    pub workload_entries: ByName<Arc<Object<WorkloadEntry>>>,
+}
+
+/// The mesh-wide settings that joining reads, out of MeshConfig.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mesh {
+    /// `defaultServiceExportTo`
+    pub default_export_to: Vec<String>,
+    /// `rootNamespace`, whose label may name a cluster's network (M-31).
+    pub root_namespace: Arc<str>,
+    /// meshNetworks `fromRegistry`: cluster to network.
+    pub networks_by_cluster: BTreeMap<ClusterId, Network>,
+    /// meshNetworks `fromCidr`: address, prefix length, network.
+    pub networks_by_range: Vec<(IpAddr, u8, Network)>,
+    /// Hosts of `serviceSettings` with their `clusterLocal` (M-30).
+    pub cluster_local: Vec<(Hostname, bool)>,
+}
+
+/// Everything that joining reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Clusters, the config cluster first, then as they are listed (M-1).
+    pub clusters: &'a [Cluster],
+    /// ServiceEntries by host.
+    pub entries: &'a HashMap<Hostname, Vec<Arc<Object<ServiceEntry>>>>,
+    /// What DNS has answered, by name.
+    pub answers: &'a HashMap<Arc<str>, Arc<[IpAddr]>>,
+    /// Who we are.
+    pub gateway: &'a GatewayIdentity,
+    /// Our own node, where it is known (M-18).
+    pub node: Option<&'a str>,
+    /// Mesh-wide settings.
+    pub mesh: &'a Mesh,
+}

@@ -1,0 +1,159 @@
+//! One service out of many clusters and registries (M-1..M-5, M-10..M-18, M-30).
+//!
+//! Kubernetes comes first: a ServiceEntry of the same host gives a Kubernetes Service endpoints if it is of the same
+//! namespace, and nothing otherwise (M-3).
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use isthmus_config::name::{ClusterId, Hostname, Locality};
+use isthmus_config::object::{Kind, Labels, ObjectRef};
+
+use super::facts::{Cluster, Facts, ServiceFact, SliceEndpoint, SliceFact};
+use super::{locality, network, service_entry};
+use crate::model::{Address, Endpoint, ExportTo, Resolution, Service, ServiceKind, Workload};
+
+/// A service and its endpoints, of all ports, in a stable order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Joined {
+    /// What routes and rules see.
+    pub service: Service,
+    /// Where it is served: by cluster, then by slice and position, then those of ServiceEntries.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Namespace and name of the Kubernetes Service that `host` is (M-1), if it is of that form.
+pub fn kubernetes_name<'a>(host: &'a Hostname, domain: &str) -> Option<(&'a str, &'a str)> {
+    let (name, rest) = host.as_str().split_once('.')?;
+    let (namespace, rest) = rest.split_once('.')?;
+    (rest.strip_prefix("svc.")? == domain && !name.starts_with('*')).then_some((namespace, name))
+}
+
+/// The host name of a Kubernetes Service (M-1).
+pub fn kubernetes_host(namespace: &str, name: &str, domain: &str) -> Hostname {
+    Hostname::new(&format!("{name}.{namespace}.svc.{domain}"))
+}
+
+/// The service of that host name, or `None` where nothing claims it.
+///
+/// Where a Kubernetes Service and ServiceEntries claim one host, the Kubernetes Service is it, unless it is hidden from the
+/// gateway's namespace and an entry is not (M-3).
+pub fn host(facts: &Facts<'_>, host: &Hostname) -> Option<Joined> {
+    let entries = service_entry::claims(facts, host);
+    let Some((namespace, name)) = kubernetes_name(host, &facts.gateway.domain) else {
+        return service_entry::service(facts, host, &entries);
+    };
+    let first = facts.clusters.iter().find_map(|c| c.services.get(namespace, name));
+    let Some(first) = first else {
+        return service_entry::service(facts, host, &entries);
+    };
+    let service = kubernetes_service(facts, host, first);
+    if !service.export_to.includes(&facts.gateway.namespace) {
+        let visible = service_entry::service(facts, host, &entries).filter(|j| j.service.export_to.includes(&facts.gateway.namespace));
+        if visible.is_some() {
+            return visible;
+        }
+    }
+    let mut endpoints = Vec::new();
+    if service.alias.is_none() {
+        let only_own = is_cluster_local(facts, host);
+        for cluster in facts.clusters.iter().filter(|c| !only_own || c.id == facts.gateway.cluster) {
+            cluster_endpoints(facts, cluster, &service, name, &mut endpoints);
+        }
+        service_entry::selected_by_service(facts, &service, &mut endpoints);
+        service_entry::for_kubernetes(facts, &service, &entries, &mut endpoints);
+    }
+    Some(Joined { service, endpoints })
+}
+
+fn kubernetes_service(facts: &Facts<'_>, host: &Hostname, first: &ServiceFact) -> Service {
+    let default = || ExportTo::parse::<&str>(&[], &first.namespace, &facts.mesh.default_export_to);
+    Service {
+        hostname: host.clone(),
+        namespace: first.namespace.clone(),
+        kind: ServiceKind::Kubernetes,
+        resolution: Resolution::Static,
+        ports: first.ports.clone(),
+        export_to: first.export_to.clone().unwrap_or_else(default),
+        alias: first.external_name.clone(),
+        labels: first.labels.clone(),
+        selector: first.selector.clone(),
+        object: ObjectRef::new(Kind::Service, first.namespace.clone(), first.name.clone()),
+        origin: first.origin.clone(),
+    }
+}
+
+/// One cluster's endpoints, joined to the service's ports by name (M-2); an address that several slices name counts once (M-4).
+fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, name: &str, out: &mut Vec<Endpoint>) {
+    let Some(slices) = cluster.slices.get(&service.namespace, name) else { return };
+    // A slice without its service is not there for Istio either: the cluster does not know the service.
+    let Some(own) = cluster.services.get(&service.namespace, name) else { return };
+    let mut seen = HashSet::new();
+    let alone = std::cell::LazyCell::new(|| Arc::new(podless(facts, cluster, &service.namespace)));
+    for slice in slices.values() {
+        for endpoint in &slice.endpoints {
+            let Some(health) = endpoint.condition.health(own.persistent_session) else { continue };
+            if own.node_local && facts.node != endpoint.node.as_deref() {
+                continue;
+            }
+            let Some(workload) = workload_behind(cluster, slice, endpoint, &alone) else { continue };
+            for (port_name, number) in &slice.ports {
+                let Some(port) = service.ports.iter().find(|p| p.name == *port_name) else { continue };
+                let address = SocketAddr::new(endpoint.address, *number);
+                if seen.insert((address, port.number)) {
+                    let (address, source, workload) = (Address::Socket(address), slice.object.clone(), workload.clone());
+                    out.push(Endpoint { address, port_name: port.name.clone(), weight: 1, health, workload, source });
+                }
+            }
+        }
+    }
+}
+
+/// The pod that an endpoint names, or `None` until it has been seen (M-17); else the pod at its address.
+fn workload_behind(cluster: &Cluster, slice: &SliceFact, endpoint: &SliceEndpoint, alone: &Arc<Workload>) -> Option<Arc<Workload>> {
+    if let Some(pod) = &endpoint.pod {
+        return cluster.pods.get(&slice.object.namespace, pod).map(|p| p.workload.clone());
+    }
+    let at_address = cluster.pods_by_address.get(&endpoint.address).and_then(|(namespace, name)| cluster.pods.get(namespace, name));
+    Some(at_address.map_or(alone, |p| &p.workload).clone())
+}
+
+/// The workload of endpoints that no pod stands behind.
+fn podless(facts: &Facts<'_>, cluster: &Cluster, namespace: &Arc<str>) -> Workload {
+    let network = network::of_cluster(None, cluster, facts.mesh);
+    let labels = locality::extend(&Labels::new(), &Locality::default(), &cluster.id, &network, "");
+    Workload { namespace: namespace.clone(), labels, cluster: cluster.id.clone(), network, ..Workload::default() }
+}
+
+/// True where only endpoints of the gateway's own cluster serve the host (M-30).
+fn is_cluster_local(facts: &Facts<'_>, host: &Hostname) -> bool {
+    facts.mesh.cluster_local.iter().filter(|(rule, _)| rule.covers(host)).min_by(|a, b| a.0.cmp(&b.0)).is_some_and(|(_, local)| *local)
+}
+
+/// The rules of M-30: the built-in ones that no `clusterLocal: false` removes, and `settings`.
+pub fn cluster_local_rules(settings: Vec<(Hostname, bool)>, domain: &str, root_namespace: &str) -> Vec<(Hostname, bool)> {
+    let built_in =
+        [format!("*.kube-system.svc.{domain}"), format!("kubernetes.default.svc.{domain}"), format!("istiod.{root_namespace}.svc.{domain}")];
+    let kept = built_in.iter().map(|h| Hostname::new(h)).filter(|b| !settings.iter().any(|(host, local)| !local && b.covers(host)));
+    let mut rules: Vec<_> = kept.map(|h| (h, true)).collect();
+    rules.extend(settings);
+    rules
+}
+
+/// The workload of a pod, shared by all of its endpoints (L-1, L-5, M-31).
+pub fn pod_workload(cluster: &Cluster, pod: &super::PodFact, mesh: &super::Mesh) -> Workload {
+    let at_node = || cluster.nodes.get(&pod.node).map(|n| n.locality.clone());
+    let place = locality::of_labels(&pod.labels).or_else(at_node).unwrap_or_default();
+    let network = network::of_pod(&pod.labels, pod.addresses.first().copied(), cluster, mesh);
+    let labels = locality::extend(&pod.labels, &place, &cluster.id, &network, &pod.node);
+    Workload {
+        name: pod.object.name.clone(),
+        namespace: pod.object.namespace.clone(),
+        labels,
+        cluster: ClusterId::clone(&cluster.id),
+        network,
+        locality: place,
+        service_account: pod.service_account.clone(),
+    }
+}

@@ -1,0 +1,16 @@
+//! Joining: from what each cluster holds to one service and its endpoints (contract 5.1, 6.1, 7).
+//!
+//! A service is a host name. [`host`] builds it from the Kubernetes Services of that name in every cluster and from the
+//! ServiceEntries that claim it; nothing is remembered between calls, so calling it for one host after a change and
+//! for all hosts from nothing give the same. Addresses that DNS has to find stay [`crate::model::Address::Unresolved`]
+//! until their answer is among the [`Facts`].
+
+mod facts;
+pub mod locality;
+mod merge;
+pub mod network;
+mod service_entry;
+
+pub use facts::{ByName, Cluster, Condition, Container, Facts, Mesh, Namespace, Node, Pod, PodFact, ServiceFact, SliceEndpoint, SliceFact};
+pub use merge::{Joined, cluster_local_rules, host, kubernetes_host, kubernetes_name, pod_workload};
+pub use service_entry::{is_used, labels, names, selects};

@@ -1,0 +1,326 @@
+//! ServiceEntries and the workloads that they name or select (S-1..S-10).
+//!
+//! Auto-allocated addresses (S-5) are not made: a gateway has no use for them. Names wait for DNS as
+//! [`Address::Unresolved`]; an endpoint without an address is reachable only through its network's gateway (S-8) and is left out.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use isthmus_config::istio::service_entry::{Location, Resolution as Asked, ServicePort};
+use isthmus_config::istio::{ServiceEntry, WorkloadEntry};
+use isthmus_config::name::{Hostname, Network};
+use isthmus_config::object::{Kind, Labels, Object, ObjectRef};
+
+use super::facts::{Cluster, Facts, Pod};
+use super::merge::Joined;
+use super::{locality, network};
+use crate::model::{Address, Endpoint, ExportTo, Health, Port, Protocol, Resolution, Service, ServiceKind, TargetPort, Workload};
+
+const HEALTH_CHECKED: &str = "proxy.istio.io/health-checks-enabled";
+const UNIX: &str = "unix://";
+
+type Entry = Arc<Object<ServiceEntry>>;
+
+/// True where `labels` hold all of `selector` (S-6: an empty one selects everything).
+pub fn selects(selector: &Labels, labels: &Labels) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// A WorkloadEntry's labels: those of its metadata beat those of its spec (S-8).
+pub fn labels(entry: &Object<WorkloadEntry>) -> Labels {
+    let mut labels = entry.spec.labels.clone();
+    labels.extend(entry.meta.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
+    labels
+}
+
+/// False for a WorkloadEntry that asks for health checks and is not known to be healthy (S-10).
+pub fn is_used(entry: &Object<WorkloadEntry>) -> bool {
+    let checked = entry.meta.annotations.get(HEALTH_CHECKED).is_some_and(|v| &**v == "true");
+    !checked || entry.spec.healthy == Some(true)
+}
+
+/// The names that DNS has to find for a ServiceEntry (S-2); addresses need no finding.
+pub fn names(facts: &Facts<'_>, entry: &Object<ServiceEntry>) -> BTreeSet<Arc<str>> {
+    let spec = &entry.spec;
+    let mut found = BTreeSet::new();
+    if !matches!(spec.resolution, Asked::Dns | Asked::DnsRoundRobin) {
+        return found;
+    }
+    let mut add = |address: &str| {
+        if is_name(address) {
+            found.insert(Arc::from(address));
+        }
+    };
+    match &spec.workload_selector {
+        Some(selector) => selected_entries(facts, &entry.meta.namespace, &selector.labels).for_each(|(_, we)| add(&we.spec.address)),
+        None if spec.endpoints.is_empty() => spec.hosts.iter().filter(|h| !h.starts_with('*')).for_each(|h| add(h)),
+        None => spec.endpoints.iter().for_each(|e| add(&e.address)),
+    }
+    found
+}
+
+fn is_name(address: &str) -> bool {
+    !address.is_empty() && !address.starts_with(UNIX) && address.parse::<IpAddr>().is_err()
+}
+
+/// The entries that claim `host`, the one that counts first: visible to the gateway's namespace before hidden, exported to
+/// it by name before public, then the oldest (M-3).
+pub(super) fn claims(facts: &Facts<'_>, host: &Hostname) -> Vec<Entry> {
+    let mut entries = facts.entries.get(host).cloned().unwrap_or_default();
+    let rank = |entry: &Entry| {
+        let export = export_to(facts, entry);
+        (Reverse(export.includes(&facts.gateway.namespace)), export == ExportTo::All)
+    };
+    entries.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.by_age(b)));
+    entries
+}
+
+fn export_to(facts: &Facts<'_>, entry: &Entry) -> ExportTo {
+    ExportTo::parse(&entry.spec.export_to, &entry.meta.namespace, &facts.mesh.default_export_to)
+}
+
+/// The service that the first of `entries` defines, with the ports of those that merge with it (M-3).
+pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> Option<Joined> {
+    let first = entries.first()?;
+    let merges = |e: &&Entry| {
+        e.meta.namespace == first.meta.namespace
+            && e.meta.labels == first.meta.labels
+            && e.spec.resolution == first.spec.resolution
+            && e.spec.location == first.spec.location
+    };
+    let mut ports: Vec<Port> = Vec::new();
+    let mut endpoints = Vec::new();
+    for entry in entries.iter().filter(merges) {
+        let new: Vec<&ServicePort> = entry.spec.ports.iter().filter(|p| !ports.iter().any(|have| u32::from(have.number) == p.number)).collect();
+        ports.extend(new.iter().filter_map(|p| port(p)));
+        if entry.spec.resolution == Asked::DnsRoundRobin {
+            // S-9: a port that an older entry has is ignored, its endpoints with it.
+            entry_endpoints(facts, entry, host, &new, &mut endpoints);
+        } else {
+            let known = entry.spec.ports.iter().filter(|p| ports.iter().any(|have| *have.name == *p.name)).collect::<Vec<_>>();
+            entry_endpoints(facts, entry, host, &known, &mut endpoints);
+        }
+    }
+    unique(&mut endpoints);
+    let service = Service {
+        hostname: host.clone(),
+        namespace: first.meta.namespace.clone(),
+        kind: match first.spec.location {
+            Location::MeshExternal => ServiceKind::External,
+            Location::MeshInternal => ServiceKind::Internal,
+        },
+        resolution: match first.spec.resolution {
+            Asked::None => Resolution::None,
+            Asked::Static => Resolution::Static,
+            Asked::Dns => Resolution::Dns,
+            Asked::DnsRoundRobin => Resolution::DnsRoundRobin,
+            Asked::DynamicDns => Resolution::DynamicDns,
+        },
+        ports,
+        export_to: export_to(facts, first),
+        alias: None,
+        labels: first.meta.labels.clone(),
+        selector: first.spec.workload_selector.as_ref().map(|s| s.labels.clone()).unwrap_or_default(),
+        object: reference(first),
+        origin: first.origin.clone(),
+    };
+    Some(Joined { service, endpoints })
+}
+
+/// What entries of the same namespace add to a Kubernetes Service of that host, by port name (M-3).
+pub(super) fn for_kubernetes(facts: &Facts<'_>, service: &Service, entries: &[Entry], out: &mut Vec<Endpoint>) {
+    let before = out.len();
+    for entry in entries.iter().filter(|e| e.meta.namespace == service.namespace) {
+        let ports: Vec<_> = entry.spec.ports.iter().filter(|p| service.ports.iter().any(|have| *have.name == *p.name)).collect();
+        entry_endpoints(facts, entry, &service.hostname, &ports, out);
+    }
+    if out.len() > before {
+        unique(out);
+    }
+}
+
+/// WorkloadEntries that a Kubernetes Service's selector takes (S-6).
+pub(super) fn selected_by_service(facts: &Facts<'_>, service: &Service, out: &mut Vec<Endpoint>) {
+    if service.selector.is_empty() {
+        return;
+    }
+    for (cluster, entry) in selected_entries(facts, &service.namespace, &service.selector) {
+        let Ok(ip) = entry.spec.address.parse::<IpAddr>() else { continue };
+        let (workload, source) = (Arc::new(entry_workload(facts, cluster, entry)), Arc::new(entry_reference(entry)));
+        for port in &service.ports {
+            let named = |name: &str| entry.spec.ports.get(name).and_then(|n| u16::try_from(*n).ok());
+            let number = named(&port.name).or_else(|| match &port.target {
+                TargetPort::Same => None,
+                TargetPort::Number(number) => Some(*number),
+                TargetPort::Name(name) => named(name),
+            });
+            let address = Address::Socket(SocketAddr::new(ip, number.unwrap_or(port.number)));
+            let (workload, source) = (workload.clone(), source.clone());
+            out.push(Endpoint { address, port_name: port.name.clone(), weight: entry.spec.weight.max(1), health: Health::Healthy, workload, source });
+        }
+    }
+}
+
+fn port(port: &ServicePort) -> Option<Port> {
+    Some(Port {
+        number: u16::try_from(port.number).ok().filter(|n| *n > 0)?,
+        name: Arc::from(port.name.as_str()),
+        protocol: if port.protocol.is_empty() { Protocol::Auto } else { Protocol::named(&port.protocol).unwrap_or(Protocol::Auto) },
+        target: match u16::try_from(port.target_port) {
+            Ok(number) if number > 0 => TargetPort::Number(number),
+            _ => TargetPort::Same,
+        },
+    })
+}
+
+/// One entry's endpoints for some of its ports.
+fn entry_endpoints(facts: &Facts<'_>, entry: &Entry, host: &Hostname, ports: &[&ServicePort], out: &mut Vec<Endpoint>) {
+    let spec = &entry.spec;
+    let by_name = match spec.resolution {
+        Asked::None | Asked::DynamicDns => return,
+        Asked::Static => Names::Refused,
+        Asked::Dns => Names::All,
+        Asked::DnsRoundRobin => Names::First,
+    };
+    let here = &reference(entry);
+    let namespace = &entry.meta.namespace;
+    if let Some(selector) = &spec.workload_selector {
+        for (cluster, we) in selected_entries(facts, namespace, &selector.labels) {
+            if we.spec.address.parse::<IpAddr>().is_ok() || by_name != Names::Refused {
+                let (workload, source) = (entry_workload(facts, cluster, we), entry_reference(we));
+                add(facts, &we.spec, workload, source, ports, by_name, out);
+            }
+        }
+        for pod in facts.clusters.iter().flat_map(|c| c.pods.within(namespace)).map(|(_, pod)| pod) {
+            if pod.fact.ready && selects(&selector.labels, &pod.fact.labels) {
+                add_pod(pod, ports, out);
+            }
+        }
+    } else if spec.endpoints.is_empty() && by_name != Names::Refused && !host.is_wildcard() {
+        let itself = WorkloadEntry { address: host.to_string(), ..WorkloadEntry::default() };
+        add(facts, &itself, inline_workload(facts, namespace, &itself), here.clone(), ports, by_name, out);
+    } else {
+        for endpoint in &spec.endpoints {
+            add(facts, endpoint, inline_workload(facts, namespace, endpoint), here.clone(), ports, by_name, out);
+        }
+    }
+}
+
+/// What a name among the addresses becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Refused,
+    All,
+    First,
+}
+
+fn add(
+    facts: &Facts<'_>,
+    spec: &WorkloadEntry,
+    workload: Workload,
+    source: ObjectRef,
+    ports: &[&ServicePort],
+    names: Names,
+    out: &mut Vec<Endpoint>,
+) {
+    let (workload, source) = (Arc::new(workload), Arc::new(source));
+    for port in ports {
+        let port_name: Arc<str> = Arc::from(port.name.as_str());
+        for address in addresses(facts, spec, port, names) {
+            let (workload, source) = (workload.clone(), source.clone());
+            out.push(Endpoint { address, port_name: port_name.clone(), weight: spec.weight.max(1), health: Health::Healthy, workload, source });
+        }
+    }
+}
+
+/// Where an entry's endpoint is dialled for one port (S-7).
+fn addresses(facts: &Facts<'_>, spec: &WorkloadEntry, port: &ServicePort, names: Names) -> Vec<Address> {
+    if let Some(path) = spec.address.strip_prefix(UNIX) {
+        return vec![Address::Unix(Arc::from(path))];
+    }
+    let own = spec.ports.get(port.name.as_str()).copied().filter(|n| *n > 0);
+    let Ok(number) = u16::try_from(own.unwrap_or(if port.target_port > 0 { port.target_port } else { port.number })) else {
+        return Vec::new();
+    };
+    if let Ok(ip) = spec.address.parse::<IpAddr>() {
+        return vec![Address::Socket(SocketAddr::new(ip, number))];
+    }
+    if spec.address.is_empty() || names == Names::Refused {
+        return Vec::new();
+    }
+    let Some(answer) = facts.answers.get(spec.address.as_str()) else {
+        return vec![Address::Unresolved(Arc::from(spec.address.as_str()), number)];
+    };
+    let count = if names == Names::First { 1 } else { answer.len() };
+    answer.iter().take(count).map(|ip| Address::Socket(SocketAddr::new(*ip, number))).collect()
+}
+
+/// A selected pod: its named container port plays the part of `ports` (S-7).
+fn add_pod(pod: &Pod, ports: &[&ServicePort], out: &mut Vec<Endpoint>) {
+    let Some(ip) = pod.fact.addresses.first() else { return };
+    for port in ports {
+        let own = pod.fact.ports.iter().find(|c| *c.name == *port.name).map(|c| u32::from(c.port));
+        let Ok(number) = u16::try_from(own.unwrap_or(if port.target_port > 0 { port.target_port } else { port.number })) else { continue };
+        out.push(Endpoint {
+            address: Address::Socket(SocketAddr::new(*ip, number)),
+            port_name: Arc::from(port.name.as_str()),
+            weight: 1,
+            health: Health::Healthy,
+            workload: pod.workload.clone(),
+            source: pod.fact.object.clone(),
+        });
+    }
+}
+
+/// The WorkloadEntries of a namespace, in every cluster, that a selector takes and whose health allows it (S-6, S-10).
+fn selected_entries<'a>(
+    facts: &Facts<'a>,
+    namespace: &'a str,
+    selector: &'a Labels,
+) -> impl Iterator<Item = (&'a Cluster, &'a Object<WorkloadEntry>)> {
+    let all = facts.clusters.iter().flat_map(move |c| c.workload_entries.within(namespace).map(move |(_, entry)| (c, &**entry)));
+    all.filter(move |(_, entry)| is_used(entry) && selects(selector, &labels(entry)))
+}
+
+fn entry_workload(facts: &Facts<'_>, cluster: &Cluster, entry: &Object<WorkloadEntry>) -> Workload {
+    workload(facts, cluster, &entry.spec, &labels(entry), entry.meta.name.clone(), &entry.meta.namespace)
+}
+
+fn inline_workload(facts: &Facts<'_>, namespace: &Arc<str>, endpoint: &WorkloadEntry) -> Workload {
+    match facts.clusters.first() {
+        Some(cluster) => workload(facts, cluster, endpoint, &endpoint.labels, Arc::from(""), namespace),
+        None => Workload { namespace: namespace.clone(), labels: endpoint.labels.clone(), ..Workload::default() },
+    }
+}
+
+/// Only an entry's own `network` decides how it is reached; the label falls back to its cluster's (M-32).
+fn workload(facts: &Facts<'_>, cluster: &Cluster, spec: &WorkloadEntry, own: &Labels, name: Arc<str>, namespace: &Arc<str>) -> Workload {
+    let place = locality::of_entry(&spec.locality, own);
+    let network = Network::from(spec.network.as_str());
+    let label = if network.is_empty() { network::of_cluster(spec.address.parse().ok(), cluster, facts.mesh) } else { network.clone() };
+    Workload {
+        name,
+        namespace: namespace.clone(),
+        labels: locality::extend(own, &place, &cluster.id, &label, ""),
+        cluster: cluster.id.clone(),
+        network,
+        locality: place,
+        service_account: Arc::from(spec.service_account.as_str()),
+    }
+}
+
+fn reference(entry: &Entry) -> ObjectRef {
+    ObjectRef::new(Kind::ServiceEntry, entry.meta.namespace.clone(), entry.meta.name.clone())
+}
+
+fn entry_reference(entry: &Object<WorkloadEntry>) -> ObjectRef {
+    ObjectRef::new(Kind::WorkloadEntry, entry.meta.namespace.clone(), entry.meta.name.clone())
+}
+
+/// Keeps the first of endpoints that are dialled alike for one port in one cluster (M-4).
+fn unique(endpoints: &mut Vec<Endpoint>) {
+    let mut seen = HashSet::new();
+    endpoints.retain(|e| seen.insert((e.address.clone(), e.port_name.clone(), e.workload.cluster.clone())));
+}
