@@ -1,0 +1,36 @@
+//! What happened: the access log and the metrics. Workers hand over one [`Record`] per request; nothing here waits.
+
+mod access_log;
+mod expose;
+mod format;
+mod metrics;
+mod record;
+
+use std::sync::Arc;
+
+pub(crate) use access_log::AccessLog;
+pub(crate) use expose::{Own, exposition};
+pub(crate) use format::Format;
+pub(crate) use metrics::{Metrics, StreamMeter};
+pub(crate) use record::{Record, RequestPart};
+
+/// Access log and metrics, shared by all workers.
+#[derive(Debug)]
+pub(crate) struct Observe {
+    /// The metrics.
+    pub(crate) metrics: Arc<Metrics>,
+    /// The access log, where one is asked for.
+    pub(crate) log: Option<AccessLog>,
+}
+
+impl Observe {
+    /// Counts and logs a request, or logs a byte stream (whose bytes its [`StreamMeter`] counted), that has ended.
+    pub(crate) fn ended(&self, record: &Record<'_>) {
+        if let Some(request) = record.request {
+            self.metrics.request(record, request.grpc);
+        }
+        if let Some(log) = &self.log {
+            log.log(record);
+        }
+    }
+}
