@@ -1,2 +1,8 @@
-//! Under construction.
+//! Isthmus: the gateway of a federation of clusters, configured by Istio's networking API.
+
+mod observe;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {}
