@@ -18,7 +18,9 @@ pub(crate) struct Misfit {
     pub(crate) spot: Spot,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
-    placed: bool,
+    /// It is a field that the type does not have.
+    pub(crate) unknown: bool,
+    pub(crate) placed: bool,
 }
 
 /// What is gathered while decoding one object.
@@ -53,8 +55,8 @@ impl Decoding {
         }
     }
     /// The places of all fields read so far.
-    pub(crate) fn into_spans(self) -> Spans {
-        let mut spans = self.spans.unwrap_or_default();
+    pub(crate) fn spans(&mut self) -> Spans {
+        let mut spans = self.spans.take().unwrap_or_default();
         spans.sort();
         Spans(spans.into())
     }
@@ -106,7 +108,7 @@ pub(crate) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>)
 pub(crate) fn suggestion(found: &str, known: &[&'static str]) -> Option<String> {
     match nearest(found, known.iter().copied()) {
         Some(name) => Some(format!("did you mean `{name}`?")),
-        None if known.is_empty() => None,
+        None if known.is_empty() || known.len() > 8 => None,
         None => Some(format!("known here: {}", known.join(", "))),
     }
 }
@@ -345,7 +347,7 @@ impl<'de> MapAccess<'de> for Fields<'_, 'de> {
                         (None, Some((above, _))) => Some(format!("`{}` above is empty: indent `{}` to put it inside", above.name, key.name)),
                         _ => suggestion(&key.name, self.fields),
                     };
-                    self.on.misfits.push(Misfit { path, spot: key.spot, message, hint, placed: true });
+                    self.on.misfits.push(Misfit { path, spot: key.spot, message, hint, unknown: true, placed: true });
                 }
                 continue;
             };

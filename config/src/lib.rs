@@ -3,6 +3,7 @@
 //! Pure: text in, values and problems out. Nothing here knows sockets, clocks or what a rule means at run time.
 //! A bad object rejects only itself; every refusal is a [`problem::Problem`] with its place.
 
+pub mod bootstrap;
 mod decode;
 pub mod istio;
 mod kinds;

@@ -273,7 +273,7 @@ impl Reader<'_> {
         let mut decoding = Decoding::strict();
         let envelope: Option<Envelope<S>> = decoding.read(node, "");
         let mut misfits = std::mem::take(&mut decoding.misfits);
-        let origin = Origin { spans: Arc::new(decoding.into_spans()), ..self.origin(node.spot) };
+        let origin = Origin { spans: Arc::new(decoding.spans()), ..self.origin(node.spot) };
         let object = envelope.and_then(|envelope| {
             if envelope.spec.is_none() && misfits.is_empty() {
                 misfits.push(Misfit::at("spec", "expected a spec, found none"));
