@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod binary;
+pub mod cases;
 pub mod gateway;
 pub mod project;
 pub mod wait;
