@@ -69,15 +69,20 @@ impl Backend {
         self.record.lock().expect("no script panics while it records").clone()
     }
 
-    /// The whole requests that came, over all connections; bytes that are no request at all fail the test.
-    pub fn requests(&self) -> Vec<Message> {
+    /// The whole requests that came, over all connections.
+    ///
+    /// # Errors
+    /// The bytes of a connection that no strict reader takes for requests.
+    pub fn requests(&self) -> Result<Vec<Message>, String> {
         let mut all = Vec::new();
         for bytes in self.received() {
             let (whole, rest) = wire::requests(&bytes);
-            assert!(!matches!(rest, Parsed::Broken(_)), "a backend got bytes that are no request: {rest:?} in {:?}", String::from_utf8_lossy(&bytes));
+            if let Parsed::Broken(why) = rest {
+                return Err(format!("a backend got what is no request ({why}): {:?}", String::from_utf8_lossy(&bytes)));
+            }
             all.extend(whole);
         }
-        all
+        Ok(all)
     }
 
     /// Forgets what came so far.

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod binary;
 pub mod cases;
 pub mod gateway;
+pub mod http2;
 pub mod project;
 pub mod wait;
 pub mod wire;
