@@ -81,7 +81,7 @@ pub(crate) enum Paint {
 /// A table of columns as wide as they must be, two spaces apart, as istioctl and kubectl print them.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+    table.load_style(comfy_table::presets::NOTHING);
     table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
     table.set_header(head.iter().map(|h| (*h).to_owned()));
     for row in rows {
