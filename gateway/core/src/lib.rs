@@ -8,3 +8,5 @@ pub mod balance;
 pub mod failure;
 pub mod join;
 pub mod model;
+pub mod policy;
+pub mod route;
