@@ -37,7 +37,7 @@ pub struct Parsed {
 }
 
 /// One object of a file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "each variant holds the kind of its name")]
 pub enum Document {
     Gateway(Arc<Object<Gateway>>),

@@ -1,1 +1,15 @@
-//! Under construction.
+//! What exists: facts from files, API servers and DNS, bundled into the world that everything else reads.
+//!
+//! Async; knows Kubernetes and DNS, and nothing of how a request is served. Sources tell [`source::Event`]s, one
+//! [`Registry`] owns what they told. A bad object or a lost source takes nothing else down.
+
+pub mod kubernetes;
+mod registry;
+mod settings;
+pub mod source;
+mod start;
+
+pub use registry::{Names, Registry};
+pub use settings::Settings;
+pub use source::{Batch, Event, Status};
+pub use start::{offline, start};

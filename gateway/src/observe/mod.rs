@@ -5,7 +5,6 @@ mod expose;
 mod format;
 mod metrics;
 mod record;
-mod trial;
 
 use std::sync::Arc;
 
@@ -14,15 +13,12 @@ pub(crate) use expose::{Own, exposition};
 pub(crate) use format::Format;
 pub(crate) use metrics::{Metrics, StreamMeter};
 pub(crate) use record::{Record, RequestPart};
-pub(crate) use trial::{NONCE, Trial, Trials};
 
 /// Access log and metrics, shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Observe {
     /// The metrics.
     pub(crate) metrics: Arc<Metrics>,
-    /// Requests of `isthmus try`.
-    pub(crate) trials: Trials,
     /// The access log, where one is asked for.
     pub(crate) log: Option<AccessLog>,
 }
@@ -38,6 +34,3 @@ impl Observe {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

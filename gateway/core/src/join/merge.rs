@@ -94,7 +94,7 @@ fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, na
     for slice in slices.values() {
         for endpoint in &slice.endpoints {
             let Some(health) = endpoint.condition.health(own.persistent_session) else { continue };
-            if own.node_local && facts.node != endpoint.node.as_deref() {
+            if own.node_local && (facts.node.is_none() || facts.node != endpoint.node.as_deref()) {
                 continue;
             }
             let Some(workload) = workload_behind(cluster, slice, endpoint, &alone) else { continue };

@@ -1,0 +1,66 @@
+//! One allocation for each text and each set of labels, however many pods carry it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use isthmus_config::object::Labels;
+
+/// Texts and label sets in use. What nobody else holds any more is swept out when the number has doubled.
+#[derive(Debug, Default)]
+pub struct Interner {
+    texts: HashSet<Arc<str>>,
+    labels: HashSet<Arc<Labels>>,
+    swept: usize,
+}
+
+const SMALL: usize = 1024;
+
+impl Interner {
+    /// The shared form of a text.
+    pub fn text(&mut self, text: &Arc<str>) -> Arc<str> {
+        if let Some(shared) = self.texts.get(text) {
+            return shared.clone();
+        }
+        self.sweep();
+        self.texts.insert(text.clone());
+        text.clone()
+    }
+
+    /// The shared form of a set of labels.
+    pub fn labels(&mut self, labels: &Labels) -> Arc<Labels> {
+        if let Some(shared) = self.labels.get(labels) {
+            return shared.clone();
+        }
+        let shared: Labels = labels.iter().map(|(k, v)| (self.text(k), self.text(v))).collect();
+        let shared = Arc::new(shared);
+        self.labels.insert(shared.clone());
+        shared
+    }
+
+    fn sweep(&mut self) {
+        if self.texts.len() + self.labels.len() < 2 * self.swept.max(SMALL) {
+            return;
+        }
+        self.labels.retain(|l| Arc::strong_count(l) > 1);
+        self.texts.retain(|t| Arc::strong_count(t) > 1);
+        self.swept = self.texts.len() + self.labels.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_and_labels_are_one_and_unused_ones_go() {
+        let mut interner = Interner::default();
+        let labels = Labels::from([(Arc::from("app"), Arc::from("a"))]);
+        let (one, two) = (interner.labels(&labels), interner.labels(&labels.clone()));
+        assert!(Arc::ptr_eq(&one, &two));
+        for n in 0..10 * SMALL {
+            interner.text(&Arc::from(n.to_string()));
+        }
+        assert!(interner.texts.len() <= 2 * SMALL + 1, "{}", interner.texts.len());
+        assert!(Arc::ptr_eq(&one, &interner.labels(&labels)));
+    }
+}

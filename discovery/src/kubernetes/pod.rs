@@ -1,0 +1,27 @@
+//! A pod: its labels, node and named ports.
+
+use std::sync::Arc;
+
+use isthmus_config::kubernetes::Pod;
+use isthmus_config::object::{Kind, Object, ObjectRef};
+use isthmus_core::join::{Container, PodFact};
+
+use super::Interner;
+
+/// `None` for a failed pod, which nobody watches (M-17).
+pub(super) fn fact(object: &Object<Pod>, interner: &mut Interner) -> Option<PodFact> {
+    let (meta, pod) = (&object.meta, &object.spec);
+    if &*pod.phase == "Failed" {
+        return None;
+    }
+    let named = pod.ports.iter().filter(|p| !p.name.is_empty());
+    Some(PodFact {
+        object: Arc::new(ObjectRef::new(Kind::Pod, interner.text(&meta.namespace), interner.text(&meta.name))),
+        labels: interner.labels(&meta.labels),
+        addresses: pod.ips.iter().filter_map(|ip| ip.parse().ok()).collect(),
+        node: interner.text(&pod.node_name),
+        service_account: interner.text(&pod.service_account_name),
+        ports: named.map(|p| Container { name: interner.text(&p.name), port: p.container_port }).collect(),
+        ready: pod.ready == Some(true),
+    })
+}

@@ -1,0 +1,44 @@
+//! A Service: ports with their protocols (P-1), who may see it (M-5), and how its endpoints are taken.
+
+use isthmus_config::kubernetes::{PortOrName, Service, ServicePort, ServiceType};
+use isthmus_config::name::Hostname;
+use isthmus_config::object::{Labels, Object};
+use isthmus_core::join::ServiceFact;
+use isthmus_core::model::{ExportTo, Port, Protocol, TargetPort};
+
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+const PERSISTENT_SESSION: &str = "istio.io/persistent-session";
+
+pub(super) fn fact(object: &Object<Service>) -> ServiceFact {
+    let (meta, spec) = (&object.meta, &object.spec);
+    let external = spec.r#type == ServiceType::ExternalName;
+    ServiceFact {
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        labels: meta.labels.clone(),
+        // Kubernetes ignores an ExternalName Service's selector, and so does Istio.
+        selector: if external { Labels::new() } else { spec.selector.clone() },
+        ports: spec.ports.iter().map(port).collect(),
+        export_to: meta.annotations.get(EXPORT_TO).map(|list| {
+            let items: Vec<&str> = list.split(',').map(str::trim).filter(|i| !i.is_empty()).collect();
+            ExportTo::parse(&items, &meta.namespace, &[])
+        }),
+        external_name: (external && !spec.external_name.is_empty()).then(|| Hostname::new(&spec.external_name)),
+        node_local: &*spec.internal_traffic_policy == "Local",
+        persistent_session: meta.labels.contains_key(PERSISTENT_SESSION),
+        origin: object.origin.clone(),
+    }
+}
+
+fn port(port: &ServicePort) -> Port {
+    Port {
+        number: port.port,
+        name: port.name.clone(),
+        protocol: Protocol::of_port(&port.protocol, Some(&port.app_protocol), &port.name, port.port),
+        target: match &port.target_port {
+            None | Some(PortOrName::Number(0)) => TargetPort::Same,
+            Some(PortOrName::Number(number)) => TargetPort::Number(*number),
+            Some(PortOrName::Name(name)) => TargetPort::Name(name.clone()),
+        },
+    }
+}

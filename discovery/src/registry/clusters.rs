@@ -1,0 +1,293 @@
+//! What each cluster holds, and which services a change of it touches.
+//!
+//! While a cluster's first list is under way nothing is touched and no workload is made: both happen once, when it is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use isthmus_config::name::ClusterId;
+use isthmus_config::object::{Kind, Labels, ObjectRef};
+use isthmus_core::join::{self, ByName, Cluster, Namespace, Node, Pod, PodFact, ServiceFact, SliceFact};
+use isthmus_core::model::Workload;
+use tracing::info;
+
+use super::Registry;
+use crate::source::Status;
+
+/// What is kept beside a cluster.
+#[derive(Debug)]
+pub(super) struct ClusterState {
+    /// The cluster while its first list is under way.
+    waiting: Option<Cluster>,
+    /// Services whose slices name a pod, by that pod.
+    services_by_pod: ByName<BTreeSet<Arc<str>>>,
+    /// Services whose slices hold addresses that name no pod.
+    podless: ByName<()>,
+}
+
+impl ClusterState {
+    pub(super) fn new(id: ClusterId) -> Self {
+        Self { waiting: Some(Cluster { id, ..Cluster::default() }), services_by_pod: ByName::default(), podless: ByName::default() }
+    }
+}
+
+impl Registry {
+    /// The cluster, and whether the world shows it.
+    pub(super) fn cluster(&mut self, id: &ClusterId) -> Option<(&mut Cluster, bool)> {
+        match self.clusters.iter().position(|c| c.id == *id) {
+            Some(shown) => self.clusters.get_mut(shown).map(|c| (c, true)),
+            None => self.states.get_mut(id)?.waiting.as_mut().map(|c| (c, false)),
+        }
+    }
+
+    /// Shows a cluster once all of its partitions have been listed.
+    pub(super) fn show_if_listed(&mut self, id: &ClusterId) {
+        if self.partitions.iter().any(|((source, _), p)| source.0 == *id && p.status != Status::Live) {
+            return;
+        }
+        let Some(cluster) = self.states.get_mut(id).and_then(|s| s.waiting.take()) else { return };
+        info!(cluster = %id, services = cluster.services.iter().count(), pods = cluster.pods.iter().count(), "cluster listed");
+        let rank = self.rank(id);
+        let place = self.clusters.iter().filter(|c| self.rank(&c.id) < rank).count();
+        self.clusters.insert(place, cluster);
+        self.retell(id);
+        self.show_workload_entries(id);
+    }
+
+    /// Hides a cluster that is not asked for any more.
+    pub(super) fn hide(&mut self, id: &ClusterId) {
+        self.touch_all(id);
+        self.clusters.retain(|c| c.id != *id);
+        self.states.insert(id.clone(), ClusterState::new(id.clone()));
+    }
+
+    fn show_workload_entries(&mut self, id: &ClusterId) {
+        let cluster = self.clusters.iter().find(|c| c.id == *id);
+        let entries = cluster.into_iter().flat_map(|c| c.workload_entries.iter());
+        let all: Vec<_> = entries.map(|(ns, name, _)| ObjectRef::new(Kind::WorkloadEntry, ns.clone(), name.clone())).collect();
+        all.into_iter().for_each(|object| self.show_workload_entry(object));
+    }
+
+    /// Makes the workloads of all pods again and touches all services of the cluster: its network or first list came.
+    fn retell(&mut self, id: &ClusterId) {
+        let Some(cluster) = self.clusters.iter_mut().find(|c| c.id == *id) else { return };
+        let made: Vec<_> = cluster.pods.iter().map(|(ns, name, pod)| (ns.clone(), name.clone(), workload(cluster, &pod.fact, &self.mesh))).collect();
+        for (namespace, name, workload) in made {
+            if let Some(pod) = cluster.pods.get_mut(&namespace, &name) {
+                pod.workload = workload;
+            }
+        }
+        self.touch_all(id);
+    }
+
+    fn touch_all(&mut self, id: &ClusterId) {
+        let Some(cluster) = self.clusters.iter().find(|c| c.id == *id) else { return };
+        let hosts: Vec<_> = cluster.services.iter().map(|(ns, name, _)| self.host(ns, name)).collect();
+        self.dirty.extend(hosts);
+        self.dirty.extend(self.entries_by_host.keys().cloned());
+    }
+
+    fn host(&self, namespace: &str, name: &str) -> isthmus_config::name::Hostname {
+        join::kubernetes_host(namespace, name, &self.settings.gateway.domain)
+    }
+
+    pub(super) fn touch(&mut self, namespace: &str, name: &str) {
+        let host = self.host(namespace, name);
+        self.dirty.insert(host);
+    }
+
+    pub(super) fn take_service(&mut self, id: &ClusterId, service: Arc<ServiceFact>) {
+        let Some((cluster, shown)) = self.cluster(id) else { return };
+        let old = cluster.services.insert(service.namespace.clone(), service.name.clone(), service.clone());
+        if shown && old.is_none_or(|old| old != service) {
+            self.touch(&service.namespace, &service.name);
+        }
+    }
+
+    pub(super) fn drop_service(&mut self, id: &ClusterId, namespace: &str, name: &str) {
+        let Some((cluster, _)) = self.cluster(id) else { return };
+        cluster.services.remove(namespace, name);
+        self.touch(namespace, name);
+    }
+
+    pub(super) fn take_slice(&mut self, id: &ClusterId, slice: Arc<SliceFact>) {
+        // A slice may be handed from one service to another.
+        self.drop_slice_of_other_service(id, &slice);
+        let Some((cluster, shown)) = self.cluster(id) else { return };
+        let (namespace, service) = (slice.object.namespace.clone(), slice.service.clone());
+        let slices = cluster.slices.entry(namespace.clone(), service.clone());
+        let old = slices.insert(slice.object.name.clone(), slice.clone());
+        if old.as_ref() == Some(&slice) {
+            return;
+        }
+        self.index(id, &namespace, &service, old.as_deref());
+        if shown {
+            self.touch(&namespace, &service);
+        }
+    }
+
+    fn drop_slice_of_other_service(&mut self, id: &ClusterId, slice: &SliceFact) {
+        let Some((cluster, _)) = self.cluster(id) else { return };
+        let holds = |slices: &BTreeMap<Arc<str>, Arc<SliceFact>>| slices.contains_key(&slice.object.name);
+        let here = cluster.slices.get(&slice.object.namespace, &slice.service).is_some_and(holds);
+        if !here && self.partitions_know(id, &slice.object) {
+            self.drop_slice(id, &slice.object.namespace, &slice.object.name);
+        }
+    }
+
+    fn partitions_know(&self, id: &ClusterId, object: &ObjectRef) -> bool {
+        self.partitions.iter().any(|((source, kind), p)| source.0 == *id && *kind == object.kind && p.known.contains(object))
+    }
+
+    pub(super) fn drop_slice(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>) {
+        let Some((cluster, _)) = self.cluster(id) else { return };
+        let Some(service) = cluster.slices.within(namespace).find(|(_, slices)| slices.contains_key(name)).map(|(s, _)| s.clone()) else {
+            return;
+        };
+        let Some(slices) = cluster.slices.get_mut(namespace, &service) else { return };
+        let old = slices.remove(name);
+        if slices.is_empty() {
+            cluster.slices.remove(namespace, &service);
+        }
+        self.index(id, namespace, &service, old.as_deref());
+        self.touch(namespace, &service);
+    }
+
+    /// Brings the indexes of one service in line with its slices; `old` is a slice that was replaced or removed.
+    fn index(&mut self, id: &ClusterId, namespace: &Arc<str>, service: &Arc<str>, old: Option<&SliceFact>) {
+        let cluster = self.clusters.iter().find(|c| c.id == *id);
+        let Some(state) = self.states.get_mut(id) else { return };
+        let Some(cluster) = cluster.or(state.waiting.as_ref()) else { return };
+        let now = || cluster.slices.get(namespace, service).into_iter().flat_map(|s| s.values()).flat_map(|s| &s.endpoints);
+        let named: BTreeSet<&Arc<str>> = now().filter_map(|e| e.pod.as_ref()).collect();
+        for pod in old.into_iter().flat_map(|s| &s.endpoints).filter_map(|e| e.pod.as_ref()) {
+            if !named.contains(pod)
+                && let Some(services) = state.services_by_pod.get_mut(namespace, pod)
+            {
+                services.remove(service);
+                if services.is_empty() {
+                    state.services_by_pod.remove(namespace, pod);
+                }
+            }
+        }
+        for pod in named {
+            state.services_by_pod.entry(namespace.clone(), pod.clone()).insert(service.clone());
+        }
+        if now().any(|e| e.pod.is_none()) {
+            state.podless.insert(namespace.clone(), service.clone(), ());
+        } else {
+            state.podless.remove(namespace, service);
+        }
+    }
+
+    pub(super) fn take_pod(&mut self, id: &ClusterId, fact: Arc<PodFact>) {
+        let mesh = self.mesh.clone();
+        let Some((cluster, shown)) = self.cluster(id) else { return };
+        let (namespace, name) = (fact.object.namespace.clone(), fact.object.name.clone());
+        if cluster.pods.get(&namespace, &name).is_some_and(|old| old.fact == fact) {
+            return;
+        }
+        let workload = if shown { workload(cluster, &fact, &mesh) } else { Arc::default() };
+        let old = cluster.pods.insert(namespace.clone(), name.clone(), Pod { fact: fact.clone(), workload });
+        if let Some(old) = &old {
+            forget_addresses(cluster, old);
+        }
+        for address in &fact.addresses {
+            cluster.pods_by_address.insert(*address, (namespace.clone(), name.clone()));
+        }
+        if shown {
+            self.touch_pod(id, old.as_ref().map(|p| &*p.fact), Some(&fact));
+        }
+    }
+
+    pub(super) fn drop_pod(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>) {
+        let Some((cluster, shown)) = self.cluster(id) else { return };
+        let Some(old) = cluster.pods.remove(namespace, name) else { return };
+        forget_addresses(cluster, &old);
+        if shown {
+            self.touch_pod(id, Some(&old.fact), None);
+        }
+    }
+
+    /// Touches the services whose slices name the pod or hold its address, and the ServiceEntries that select it.
+    fn touch_pod(&mut self, id: &ClusterId, old: Option<&PodFact>, new: Option<&PodFact>) {
+        let Some(pod) = new.or(old) else { return };
+        let Some(state) = self.states.get(id) else { return };
+        let namespace = &pod.object.namespace;
+        let mut services: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+        services.extend(state.services_by_pod.get(namespace, &pod.object.name).into_iter().flatten().map(|s| (namespace.clone(), s.clone())));
+        if let Some(cluster) = self.clusters.iter().find(|c| c.id == *id) {
+            let addresses: Vec<IpAddr> = [old, new].into_iter().flatten().flat_map(|p| p.addresses.iter().copied()).collect();
+            let holds = |ns: &str, name: &str| {
+                let slices = cluster.slices.get(ns, name).into_iter().flat_map(|s| s.values());
+                slices.flat_map(|s| &s.endpoints).any(|e| e.pod.is_none() && addresses.contains(&e.address))
+            };
+            services.extend(state.podless.iter().filter(|(ns, name, ())| holds(ns, name)).map(|(ns, name, ())| (ns.clone(), name.clone())));
+        }
+        for (ns, name) in services {
+            self.touch(&ns, &name);
+        }
+        let labels: Vec<Labels> = [old, new].into_iter().flatten().map(|p| (*p.labels).clone()).collect();
+        self.touch_selecting(namespace, &labels);
+    }
+
+    pub(super) fn take_node(&mut self, id: &ClusterId, name: Arc<str>, node: Option<Node>) {
+        let mesh = self.mesh.clone();
+        let Some((cluster, shown)) = self.cluster(id) else { return };
+        let old = match node.clone() {
+            Some(node) => cluster.nodes.insert(name.clone(), node),
+            None => cluster.nodes.remove(&name),
+        };
+        if !shown || old == node {
+            return;
+        }
+        let on_it = cluster.pods.iter().filter(|(_, _, pod)| pod.fact.node == name);
+        let made: Vec<_> = on_it.map(|(_, _, pod)| (pod.fact.clone(), workload(cluster, &pod.fact, &mesh))).collect();
+        for (fact, workload) in made {
+            if let Some((cluster, _)) = self.cluster(id)
+                && let Some(pod) = cluster.pods.get_mut(&fact.object.namespace, &fact.object.name)
+            {
+                pod.workload = workload;
+            }
+            self.touch_pod(id, Some(&fact), Some(&fact));
+        }
+    }
+
+    pub(super) fn take_namespace(&mut self, id: &ClusterId, name: Arc<str>, namespace: Option<Namespace>) {
+        let mesh = self.mesh.clone();
+        let of_config = *id == self.settings.config_cluster;
+        let Some((cluster, shown)) = self.cluster(id) else { return };
+        let network = join::network::of_system_namespace(cluster, &mesh);
+        let old = match namespace.clone() {
+            Some(namespace) => cluster.namespaces.insert(name.clone(), namespace),
+            None => cluster.namespaces.remove(&name),
+        };
+        let moved = network != join::network::of_system_namespace(cluster, &mesh);
+        if shown && moved {
+            self.retell(id);
+        }
+        if of_config && old != namespace {
+            let namespaces = &mut Arc::make_mut(&mut self.world).catalog.namespaces;
+            match namespace {
+                Some(namespace) => namespaces.insert(name, namespace.labels),
+                None => namespaces.remove(&name),
+            };
+            self.changes.all = true;
+        }
+    }
+}
+
+fn workload(cluster: &Cluster, fact: &PodFact, mesh: &join::Mesh) -> Arc<Workload> {
+    Arc::new(join::pod_workload(cluster, fact, mesh))
+}
+
+/// An address that another pod has taken meanwhile stays that pod's.
+fn forget_addresses(cluster: &mut Cluster, old: &Pod) {
+    for address in &old.fact.addresses {
+        let is_its_own = |(ns, name): &(Arc<str>, Arc<str>)| *ns == old.fact.object.namespace && *name == old.fact.object.name;
+        if cluster.pods_by_address.get(address).is_some_and(is_its_own) {
+            cluster.pods_by_address.remove(address);
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The one owner of the last good version of every object.
+//!
+//! It takes events, remembers what they touch, and on [`Registry::world`] joins again only the host names that were
+//! touched: a slice touches its own service, a pod or node the services whose slices name it, a ServiceEntry its hosts.
+//! A cluster is not part of the world before each of its partitions has been listed once. An object that the
+//! admission rules refuse leaves its last good version in force; the refusal is a problem until the object is mended.
+
+mod clusters;
+mod documents;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use isthmus_config::istio::ServiceEntry;
+use isthmus_config::name::{ClusterId, Hostname};
+use isthmus_config::object::{Kind, Object, ObjectRef};
+use isthmus_config::problem::Problem;
+use isthmus_core::join::{self, Cluster, Facts, Mesh};
+use isthmus_core::model::{Catalog, Changes, Documents, NamespacedName, World};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::settings::Settings;
+use crate::source::{Event, Fact, Partition, SourceId, Status};
+
+use clusters::ClusterState;
+
+/// The names that DNS has to find.
+pub type Names = Arc<BTreeSet<Arc<str>>>;
+
+/// All facts, and the world made of them.
+#[derive(Debug)]
+pub struct Registry {
+    settings: Settings,
+    mesh: Mesh,
+    /// Clusters that have been listed, the config cluster first, then as configured (M-1).
+    clusters: Vec<Cluster>,
+    /// What is kept beside each cluster, listed or not.
+    states: BTreeMap<ClusterId, ClusterState>,
+    partitions: BTreeMap<(SourceId, Kind), PartitionState>,
+    entries_by_host: HashMap<Hostname, Vec<Arc<Object<ServiceEntry>>>>,
+    /// ServiceEntries with a workloadSelector, by namespace.
+    selecting: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    answers: HashMap<Arc<str>, Arc<[IpAddr]>>,
+    names_by_host: BTreeMap<Hostname, BTreeSet<Arc<str>>>,
+    names: watch::Sender<Names>,
+    file_problems: BTreeMap<(SourceId, Arc<str>), Vec<Problem>>,
+    object_problems: BTreeMap<(SourceId, ObjectRef), Vec<Problem>>,
+    dirty: BTreeSet<Hostname>,
+    changes: Changes,
+    world: Arc<World>,
+}
+
+#[derive(Debug)]
+struct PartitionState {
+    generation: u64,
+    status: Status,
+    /// Every object of the partition that is known.
+    known: HashSet<ObjectRef>,
+    /// While a list is under way: what it has named so far.
+    listing: Option<HashSet<ObjectRef>>,
+}
+
+impl Registry {
+    /// A registry that knows nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        let mesh = settings.joining();
+        let world = World {
+            generation: 0,
+            catalog: Catalog::default(),
+            documents: Documents::default(),
+            mesh: settings.mesh.clone(),
+            gateway: settings.gateway.clone(),
+        };
+        let states = settings.clusters.iter().map(|id| (id.clone(), ClusterState::new(id.clone()))).collect();
+        Self {
+            settings,
+            mesh,
+            clusters: Vec::new(),
+            states,
+            partitions: BTreeMap::new(),
+            entries_by_host: HashMap::new(),
+            selecting: BTreeMap::new(),
+            answers: HashMap::new(),
+            names_by_host: BTreeMap::new(),
+            names: watch::Sender::new(Names::default()),
+            file_problems: BTreeMap::new(),
+            object_problems: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            changes: Changes::everything(),
+            world: Arc::new(world),
+        }
+    }
+
+    /// Takes in events that belong together.
+    pub fn apply_all(&mut self, batch: impl IntoIterator<Item = Event>) {
+        batch.into_iter().for_each(|event| self.apply(event));
+    }
+
+    /// Takes in one event.
+    pub fn apply(&mut self, event: Event) {
+        match event {
+            Event::Init(partition) => self.begin_list(partition),
+            Event::Apply(partition, fact) => self.take(&partition, fact),
+            Event::Delete(partition, object) => self.delete(&partition, &object),
+            Event::InitDone(partition) => self.end_list(&partition),
+            Event::Lost(partition, reason) => self.lose(&partition, reason),
+            Event::Removed(source) => self.remove_source(&source),
+            Event::Problems(source, file, problems) if problems.is_empty() => {
+                self.file_problems.remove(&(source, file));
+            }
+            Event::Problems(source, file, problems) => {
+                self.file_problems.insert((source, file), problems);
+            }
+            Event::Resolved(name, addresses) => self.resolve(name, addresses),
+        }
+    }
+
+    /// The world as it is now, and what differs from the one returned before. Until the config cluster has been listed
+    /// nothing is shown of it.
+    pub fn world(&mut self) -> (Arc<World>, Changes) {
+        if !self.clusters.iter().any(|c| c.id == self.settings.config_cluster) {
+            return (self.world.clone(), Changes::default());
+        }
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut joined = Vec::with_capacity(dirty.len());
+        let facts = self.facts();
+        for host in dirty {
+            let found = join::host(&facts, &host);
+            let entries = self.entries_by_host.get(&host).into_iter().flatten();
+            let names: BTreeSet<Arc<str>> = entries.flat_map(|e| join::names(&facts, e)).collect();
+            joined.push((host, found, names));
+        }
+        let mut changes = std::mem::take(&mut self.changes);
+        if joined.is_empty() && changes.is_empty() {
+            return (self.world.clone(), changes);
+        }
+        let world = Arc::make_mut(&mut self.world);
+        let mut renamed = false;
+        for (host, found, names) in joined {
+            renamed |= if names.is_empty() {
+                self.names_by_host.remove(&host).is_some()
+            } else {
+                self.names_by_host.insert(host.clone(), names.clone()).is_none_or(|old| old != names)
+            };
+            place(&mut world.catalog, host, found, &mut changes);
+        }
+        if !changes.is_empty() {
+            world.generation += 1;
+        }
+        if renamed {
+            let all: BTreeSet<Arc<str>> = self.names_by_host.values().flatten().cloned().collect();
+            self.answers.retain(|name, _| all.contains(name));
+            self.names.send_replace(Arc::new(all));
+        }
+        (self.world.clone(), changes)
+    }
+
+    /// Everything wrong that is known here: files, objects, duplicates; by source and file.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.file_problems.values().chain(self.object_problems.values()).flatten().cloned().collect()
+    }
+
+    /// How far every partition is.
+    pub fn statuses(&self) -> impl Iterator<Item = (&SourceId, Kind, &Status)> {
+        self.partitions.iter().map(|((source, kind), p)| (source, *kind, &p.status))
+    }
+
+    /// How far a cluster is: failed if one of its partitions is, live if all are.
+    pub fn status(&self, cluster: &ClusterId) -> Status {
+        let mut worst = None;
+        for (_, _, status) in self.statuses().filter(|(source, _, _)| source.0 == *cluster) {
+            match (&worst, status) {
+                (_, Status::Failed(_)) => return status.clone(),
+                (_, Status::Syncing) => worst = Some(Status::Syncing),
+                (None, Status::Live) => worst = Some(Status::Live),
+                (Some(_), Status::Live) => {}
+            }
+        }
+        worst.unwrap_or(Status::Syncing)
+    }
+
+    /// True when every configured cluster has been listed or cannot be read, the config cluster having been listed.
+    pub fn is_settled(&self) -> bool {
+        self.clusters.iter().any(|c| c.id == self.settings.config_cluster)
+            && self.settings.clusters.iter().all(|id| self.status(id) != Status::Syncing)
+    }
+
+    /// The clusters, as configured.
+    pub fn clusters(&self) -> &[ClusterId] {
+        &self.settings.clusters
+    }
+
+    /// The names that DNS has to find, told anew when they change.
+    pub fn names(&self) -> watch::Receiver<Names> {
+        self.names.subscribe()
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            clusters: &self.clusters,
+            entries: &self.entries_by_host,
+            answers: &self.answers,
+            gateway: &self.settings.gateway,
+            node: self.settings.node.as_deref(),
+            mesh: &self.mesh,
+        }
+    }
+
+    fn begin_list(&mut self, partition: Partition) {
+        let state = self.partitions.entry((partition.source, partition.kind)).or_insert_with(|| PartitionState {
+            generation: 0,
+            status: Status::Syncing,
+            known: HashSet::new(),
+            listing: None,
+        });
+        state.generation = partition.generation;
+        state.listing = Some(HashSet::new());
+    }
+
+    /// The partition's state, unless the event is late.
+    fn partition(&mut self, partition: &Partition) -> Option<&mut PartitionState> {
+        let state = self.partitions.get_mut(&(partition.source.clone(), partition.kind))?;
+        (state.generation == partition.generation).then_some(state)
+    }
+
+    fn take(&mut self, partition: &Partition, fact: Fact) {
+        let Some(state) = self.partition(partition) else { return };
+        let object = fact.reference();
+        if let Some(listing) = &mut state.listing {
+            listing.insert(object.clone());
+        }
+        state.known.insert(object.clone());
+        let id = &partition.source.0;
+        match fact {
+            Fact::Istio(object, document) => self.take_document(&partition.source, object, document),
+            Fact::Service(service) => self.take_service(id, service),
+            Fact::Slice(slice) => self.take_slice(id, slice),
+            Fact::Pod(pod) => self.take_pod(id, pod),
+            Fact::Node(name, node) => self.take_node(id, name, Some(node)),
+            Fact::Namespace(name, namespace) => self.take_namespace(id, name, Some(namespace)),
+        }
+    }
+
+    fn delete(&mut self, partition: &Partition, object: &ObjectRef) {
+        let Some(state) = self.partition(partition) else { return };
+        if let Some(listing) = &mut state.listing {
+            listing.remove(object);
+        }
+        if state.known.remove(object) {
+            self.forget(&partition.source, object);
+        }
+    }
+
+    fn forget(&mut self, source: &SourceId, object: &ObjectRef) {
+        self.object_problems.remove(&(source.clone(), object.clone()));
+        let id = &source.0;
+        match object.kind {
+            Kind::Service => self.drop_service(id, &object.namespace, &object.name),
+            Kind::EndpointSlice => self.drop_slice(id, &object.namespace, &object.name),
+            Kind::Pod => self.drop_pod(id, &object.namespace, &object.name),
+            Kind::Node => self.take_node(id, object.name.clone(), None),
+            Kind::Namespace => self.take_namespace(id, object.name.clone(), None),
+            Kind::WorkloadEntry => self.put_workload_entry(id, object.clone(), None),
+            Kind::Gateway | Kind::VirtualService | Kind::DestinationRule | Kind::ServiceEntry | Kind::WorkloadGroup | Kind::EnvoyFilter => {
+                self.drop_document(object)
+            }
+            Kind::Secret => {}
+        }
+    }
+
+    fn end_list(&mut self, partition: &Partition) {
+        let Some(state) = self.partition(partition) else { return };
+        state.status = Status::Live;
+        let Some(listing) = state.listing.take() else { return };
+        let gone: Vec<ObjectRef> = state.known.difference(&listing).cloned().collect();
+        state.known = listing;
+        for object in gone {
+            self.forget(&partition.source, &object);
+        }
+        self.show_if_listed(&partition.source.0);
+    }
+
+    fn lose(&mut self, partition: &Partition, reason: String) {
+        let key = (partition.source.clone(), partition.kind);
+        warn!(source = %partition.source, kind = %partition.kind, reason, "source lost, what is known of it stays in force");
+        let known = self.partitions.entry(key).or_insert_with(|| PartitionState {
+            generation: partition.generation,
+            status: Status::Syncing,
+            known: HashSet::new(),
+            listing: None,
+        });
+        if known.generation <= partition.generation {
+            known.status = Status::Failed(reason);
+            known.listing = None;
+        }
+    }
+
+    fn remove_source(&mut self, source: &SourceId) {
+        info!(%source, "source removed");
+        let kinds: Vec<_> = self.partitions.keys().filter(|(s, _)| s == source).cloned().collect();
+        for key in kinds {
+            if let Some(state) = self.partitions.remove(&key) {
+                state.known.iter().for_each(|object| self.forget(source, object));
+            }
+        }
+        self.file_problems.retain(|(s, _), _| s != source);
+        self.hide(&source.0);
+    }
+
+    fn resolve(&mut self, name: Arc<str>, addresses: Arc<[IpAddr]>) {
+        if self.answers.get(&name) == Some(&addresses) || addresses.is_empty() {
+            return;
+        }
+        let hosts = self.names_by_host.iter().filter(|(_, names)| names.contains(&name)).map(|(host, _)| host.clone());
+        self.dirty.extend(hosts);
+        self.answers.insert(name, addresses);
+    }
+
+    /// The config cluster is first, the others stand as configured (M-1).
+    fn rank(&self, id: &ClusterId) -> (bool, usize) {
+        let place = self.settings.clusters.iter().position(|c| c == id).unwrap_or(usize::MAX);
+        (*id != self.settings.config_cluster, place)
+    }
+}
+
+/// Puts a joined service in its place, and says what differs.
+fn place(catalog: &mut Catalog, host: Hostname, found: Option<join::Joined>, changes: &mut Changes) {
+    let Some(found) = found else {
+        if catalog.services.remove(&host).is_some() {
+            changes.services.insert(host.clone());
+        }
+        if catalog.endpoints.remove(&host).is_some() {
+            changes.endpoints.insert(host);
+        }
+        return;
+    };
+    if catalog.services.get(&host).is_none_or(|old| **old != found.service) {
+        catalog.services.insert(host.clone(), Arc::new(found.service));
+        changes.services.insert(host.clone());
+    }
+    if catalog.endpoints.get(&host).is_none_or(|old| **old != *found.endpoints) {
+        catalog.endpoints.insert(host.clone(), found.endpoints.into());
+        changes.endpoints.insert(host);
+    }
+}
+
+/// Namespace and name, as the catalog's keys have them.
+fn key(object: &ObjectRef) -> NamespacedName {
+    (object.namespace.clone(), object.name.clone())
+}

@@ -1,0 +1,94 @@
+//! What the registry is told once: who we are, which clusters there are, and what holds mesh-wide.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use isthmus_config::bootstrap::Bootstrap;
+use isthmus_config::mesh::MeshConfig;
+use isthmus_config::name::{ClusterId, Hostname, Network};
+use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::join::{self, Mesh, locality};
+use isthmus_core::model::GatewayIdentity;
+
+/// `<dom>` of every cluster.
+const DOMAIN: &str = "cluster.local";
+
+/// What the registry is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who we are, labels extended (L-5).
+    pub gateway: Arc<GatewayIdentity>,
+    /// Our own node, where it is known (M-18).
+    pub node: Option<Arc<str>>,
+    /// Mesh-wide settings.
+    pub mesh: Arc<MeshConfig>,
+    /// The cluster whose Istio objects are read (M-26).
+    pub config_cluster: ClusterId,
+    /// All clusters, in the order in which they were listed.
+    pub clusters: Vec<ClusterId>,
+    /// Directories and files of each cluster; those of `config.files` are the config cluster's.
+    pub roots: BTreeMap<ClusterId, Vec<PathBuf>>,
+}
+
+impl Settings {
+    /// Reads isthmus.yaml's part of it, and `meshFile` where it names one. The problems beside a value are warnings.
+    pub fn load(bootstrap: &Bootstrap) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let Some(path) = &bootstrap.mesh_file else {
+            return Ok((Self::new(bootstrap, Arc::new(bootstrap.mesh.clone())), Vec::new()));
+        };
+        let unreadable = |error| vec![Problem::new(Severity::Error, "ISM0202", format!("meshFile {}: {error}", path.display()))];
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let (mesh, warnings) = MeshConfig::parse(&text, path)?;
+        Ok((Self::new(bootstrap, Arc::new(mesh)), warnings))
+    }
+
+    /// Reads isthmus.yaml's part of it; `mesh` is the MeshConfig in force.
+    pub fn new(bootstrap: &Bootstrap, mesh: Arc<MeshConfig>) -> Self {
+        let id = &bootstrap.gateway;
+        let gateway = GatewayIdentity {
+            name: id.name.clone(),
+            namespace: id.namespace.clone(),
+            labels: locality::extend(&id.labels, &id.locality, &id.cluster, &id.network, ""),
+            cluster: id.cluster.clone(),
+            network: id.network.clone(),
+            locality: id.locality.clone(),
+            bind: id.bind,
+            ports: id.ports.clone(),
+            domain: DOMAIN.into(),
+        };
+        let config_cluster = bootstrap.config.cluster.clone();
+        let mut clusters: Vec<ClusterId> = bootstrap.clusters.iter().map(|c| c.name.clone()).collect();
+        if !clusters.contains(&config_cluster) {
+            clusters.push(config_cluster.clone());
+        }
+        let mut roots: BTreeMap<ClusterId, Vec<PathBuf>> = clusters.iter().map(|c| (c.clone(), Vec::new())).collect();
+        let of_clusters = bootstrap.clusters.iter().map(|c| (&c.name, &c.path));
+        for (cluster, path) in of_clusters.chain(bootstrap.config.files.iter().map(|p| (&config_cluster, p))) {
+            roots.entry(cluster.clone()).or_default().push(path.clone());
+        }
+        Self { gateway: Arc::new(gateway), node: None, mesh, config_cluster, clusters, roots }
+    }
+
+    /// The part of MeshConfig that joining reads.
+    pub(crate) fn joining(&self) -> Mesh {
+        let mesh = &self.mesh;
+        let settings = mesh.service_settings.iter().flat_map(|s| s.hosts.iter().map(|h| (Hostname::new(h), s.settings.cluster_local)));
+        let endpoints = || mesh.mesh_networks.iter().flat_map(|(name, network)| network.endpoints.iter().map(move |e| (name, e)));
+        let network = |name: &Arc<str>| Network::new(name.clone());
+        Mesh {
+            default_export_to: mesh.default_service_export_to.clone(),
+            root_namespace: mesh.root_namespace.clone(),
+            networks_by_cluster: endpoints().filter_map(|(n, e)| Some((ClusterId::from(e.from_registry.as_deref()?), network(n)))).collect(),
+            networks_by_range: endpoints().filter_map(|(n, e)| range(e.from_cidr.as_deref()?).map(|(ip, bits)| (ip, bits, network(n)))).collect(),
+            cluster_local: join::cluster_local_rules(settings.collect(), &self.gateway.domain, &mesh.root_namespace),
+        }
+    }
+}
+
+/// An address range such as `10.0.0.0/8`.
+fn range(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, bits) = text.split_once('/')?;
+    Some((address.parse().ok()?, bits.parse().ok()?))
+}

@@ -1,0 +1,1 @@
+//! DNS: finds the addresses of names (S-2).

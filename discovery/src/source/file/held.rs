@@ -1,0 +1,116 @@
+//! Which places hold which object, and which of them counts.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use isthmus_config::name::ClusterId;
+use isthmus_config::object::{ObjectRef, Origin};
+use isthmus_config::problem::{Problem, Severity};
+
+use crate::source::Fact;
+
+/// Where an object stands. `Ord`: the one that counts first - later layers, then by path, then by position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) layer: usize,
+    pub(super) file: Arc<str>,
+    pub(super) position: u32,
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |p: &Self| (Reverse(p.layer), p.file.clone(), p.position);
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Versions {
+    /// By place; nearly always one.
+    all: Vec<(Place, Fact)>,
+    /// What was told last.
+    told: Option<Fact>,
+}
+
+/// Every object of a source at every place that holds it.
+#[derive(Debug, Default)]
+pub(super) struct Held(HashMap<ObjectRef, Versions>);
+
+/// What has become of an object.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// As it was told.
+    Same,
+    /// It is now so.
+    Now(Fact),
+    /// No place holds it any more.
+    Gone,
+}
+
+impl Held {
+    pub(super) fn insert(&mut self, object: ObjectRef, place: Place, fact: Fact) {
+        let versions = &mut self.0.entry(object).or_default().all;
+        let at = versions.partition_point(|(p, _)| *p < place);
+        versions.insert(at, (place, fact));
+    }
+
+    /// Takes out what one file holds of an object.
+    pub(super) fn remove(&mut self, object: &ObjectRef, file: &str) {
+        if let Some(versions) = self.0.get_mut(object) {
+            versions.all.retain(|(p, _)| *p.file != *file);
+        }
+    }
+
+    pub(super) fn places(&self, object: &ObjectRef) -> impl Iterator<Item = &Place> {
+        self.0.get(object).into_iter().flat_map(|v| &v.all).map(|(place, _)| place)
+    }
+
+    /// The version of each object that counts.
+    pub(super) fn winners(&self) -> impl Iterator<Item = (&ObjectRef, &Fact)> {
+        self.0.iter().filter_map(|(object, v)| v.all.first().map(|(_, fact)| (object, fact)))
+    }
+
+    /// What has become of an object since it was told.
+    pub(super) fn turn(&mut self, object: &ObjectRef) -> Turn {
+        let Some(versions) = self.0.get_mut(object) else { return Turn::Same };
+        let now = versions.all.first().map(|(_, fact)| fact.clone());
+        if now == versions.told {
+            return Turn::Same;
+        }
+        versions.told.clone_from(&now);
+        match now {
+            Some(fact) => Turn::Now(fact),
+            None => {
+                self.0.remove(object);
+                Turn::Gone
+            }
+        }
+    }
+
+    /// A problem for each place of `file` at which an object stands that another place of the same layer gives first.
+    pub(super) fn duplicates(&self, object: &ObjectRef, file: &Arc<str>, layer: usize, cluster: &ClusterId) -> Vec<Problem> {
+        let all = self.0.get(object).map(|v| v.all.as_slice()).unwrap_or_default();
+        let mut layered = all.iter().filter(|(p, _)| p.layer == layer);
+        let Some((first, _)) = layered.next() else { return Vec::new() };
+        let here = layered.filter(|(p, _)| p.file == *file);
+        here.map(|(place, fact)| {
+            let written = match fact {
+                Fact::Istio(_, document) => document.origin().clone(),
+                Fact::Service(service) => service.origin.clone(),
+                Fact::Slice(_) | Fact::Pod(_) | Fact::Node(..) | Fact::Namespace(..) => {
+                    Origin { cluster: cluster.clone(), file: place.file.clone(), position: place.position, ..Origin::default() }
+                }
+            };
+            let message = format!("not in force: {object} stands in {} already, and the first by path and position counts", first.file);
+            Problem::new(Severity::Error, "ISM0201", message).of(object.clone(), &written)
+        })
+        .collect()
+    }
+}

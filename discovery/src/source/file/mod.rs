@@ -1,0 +1,303 @@
+//! A cluster that is a directory: what its files hold, and what a change of a file means.
+//!
+//! [`FileSource::scan`] compares the directory with what was read before, reads the files that differ and tells only the
+//! objects that differ. A file is taken when its writer has closed or renamed it, or when size and time stand still. A file
+//! that cannot be read keeps all of its objects, an object that cannot be read its last good version, and a directory
+//! that cannot be listed everything below it. Of two objects with one identity the first by path and position counts.
+
+mod held;
+mod walk;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isthmus_config::name::ClusterId;
+use isthmus_config::object::{Kind, ObjectRef, Origin};
+use isthmus_config::parse::{self, Document, Parsed};
+use isthmus_config::problem::{Problem, Severity};
+use tracing::{info, warn};
+
+use super::{Batch, Event, Fact, Partition, SourceId};
+use crate::kubernetes::{Interner, fact};
+use held::{Held, Place};
+use walk::{Stamp, Tree};
+
+pub use watch::watch;
+
+/// The kinds that files give.
+const KINDS: [Kind; 12] = [
+    Kind::Gateway,
+    Kind::VirtualService,
+    Kind::DestinationRule,
+    Kind::ServiceEntry,
+    Kind::WorkloadEntry,
+    Kind::WorkloadGroup,
+    Kind::EnvoyFilter,
+    Kind::Service,
+    Kind::EndpointSlice,
+    Kind::Pod,
+    Kind::Node,
+    Kind::Namespace,
+];
+
+/// A file that was changed without a word from its writer is taken after standing still for this long.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// Directories and files that make up one cluster.
+#[derive(Debug)]
+pub struct FileSource {
+    id: SourceId,
+    /// Later layers are laid over earlier ones: their objects win without a word.
+    layers: Vec<Vec<PathBuf>>,
+    /// Istio objects are read from here (M-26).
+    is_config: bool,
+    generation: u64,
+    files: BTreeMap<PathBuf, File>,
+    held: Held,
+    interner: Interner,
+    /// Changed files that may still be written to, and since when they look as they do.
+    unsettled: BTreeMap<PathBuf, (Stamp, Instant)>,
+    /// Why a root cannot be read.
+    lost: Option<String>,
+}
+
+/// A file as it was read.
+#[derive(Debug)]
+struct File {
+    stamp: Stamp,
+    shown: Arc<str>,
+    layer: usize,
+    objects: BTreeSet<ObjectRef>,
+    /// What is wrong in the file itself.
+    own: Vec<Problem>,
+    /// What was told of it, duplicates included.
+    told: Vec<Problem>,
+}
+
+/// Files that their writers have just closed, renamed or linked.
+pub(crate) type Closed = HashSet<PathBuf>;
+
+impl FileSource {
+    /// A source of one cluster's files, not read yet.
+    pub fn new(cluster: ClusterId, roots: Vec<PathBuf>, is_config: bool) -> Self {
+        Self {
+            id: SourceId(cluster),
+            layers: vec![roots],
+            is_config,
+            generation: 1,
+            files: BTreeMap::new(),
+            held: Held::default(),
+            interner: Interner::default(),
+            unsettled: BTreeMap::new(),
+            lost: None,
+        }
+    }
+
+    /// Lays further files over the others.
+    #[must_use]
+    pub fn with_overlay(mut self, roots: Vec<PathBuf>) -> Self {
+        self.layers.push(roots);
+        self
+    }
+
+    /// Whose files these are.
+    pub fn cluster(&self) -> &ClusterId {
+        &self.id.0
+    }
+
+    /// Reads everything as it stands now.
+    pub fn list(&mut self) -> Batch {
+        let tree = self.walk();
+        let every = tree.files.keys().cloned().collect();
+        let mut batch: Batch = KINDS.iter().map(|k| Event::Init(self.partition(*k))).collect();
+        self.take_in(tree, &every, &mut batch);
+        match &self.lost {
+            None => batch.extend(KINDS.iter().map(|k| Event::InitDone(self.partition(*k)))),
+            Some(reason) => batch.extend(KINDS.iter().map(|k| Event::Lost(self.partition(*k), reason.clone()))),
+        }
+        batch
+    }
+
+    /// Reads what has changed. `closed` names files that are complete for certain.
+    pub(crate) fn scan(&mut self, closed: &Closed) -> Batch {
+        let tree = self.walk();
+        let mut batch = Batch::new();
+        let was_lost = self.lost.clone();
+        self.take_in(tree, closed, &mut batch);
+        match (&was_lost, &self.lost) {
+            (None, Some(reason)) => batch.extend(KINDS.iter().map(|k| Event::Lost(self.partition(*k), reason.clone()))),
+            (Some(_), None) => batch.extend(self.tell_all()),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        batch
+    }
+
+    /// True while a changed file may still be written to.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.unsettled.is_empty()
+    }
+
+    fn walk(&self) -> Tree {
+        let mut tree = Tree::default();
+        for (layer, roots) in self.layers.iter().enumerate() {
+            roots.iter().for_each(|root| tree.add(root, layer));
+        }
+        tree
+    }
+
+    fn partition(&self, kind: Kind) -> Partition {
+        Partition { source: self.id.clone(), kind, generation: self.generation }
+    }
+
+    /// Everything anew: after a root that could not be read has come back.
+    fn tell_all(&mut self) -> Batch {
+        self.generation += 1;
+        let mut batch: Batch = KINDS.iter().map(|k| Event::Init(self.partition(*k))).collect();
+        batch.extend(self.held.winners().map(|(object, fact)| Event::Apply(self.partition(object.kind), fact.clone())));
+        batch.extend(KINDS.iter().map(|k| Event::InitDone(self.partition(*k))));
+        batch
+    }
+
+    fn take_in(&mut self, tree: Tree, closed: &Closed, batch: &mut Batch) {
+        self.lost = tree.lost.clone();
+        let mut touched = BTreeSet::new();
+        let gone: Vec<PathBuf> = self.files.keys().filter(|path| !tree.files.contains_key(*path) && !tree.is_hidden(path)).cloned().collect();
+        self.unsettled.retain(|path, _| tree.files.contains_key(path));
+        for (path, (stamp, layer)) in tree.files {
+            if self.files.get(&path).is_some_and(|f| f.stamp == stamp) {
+                self.unsettled.remove(&path);
+            } else if self.is_complete(&path, &stamp, closed) {
+                self.unsettled.remove(&path);
+                self.take_file(path, layer, stamp, &mut touched);
+            }
+        }
+        for path in gone {
+            if let Some(file) = self.files.remove(&path) {
+                info!(file = %file.shown, objects = file.objects.len(), "file gone");
+                file.objects.iter().for_each(|o| self.held.remove(o, &file.shown));
+                touched.extend(file.objects);
+                batch.push(Event::Problems(self.id.clone(), file.shown, Vec::new()));
+            }
+        }
+        let affected = self.settle(touched, batch);
+        self.tell_problems(&affected, batch);
+    }
+
+    /// A changed file is complete if its writer says so, if another file took its place, or if it stands still.
+    fn is_complete(&mut self, path: &Path, stamp: &Stamp, closed: &Closed) -> bool {
+        if closed.contains(path) || self.files.get(path).is_some_and(|old| !old.stamp.is_same_file(stamp)) || stamp.is_older_than(SETTLE) {
+            return true;
+        }
+        match self.unsettled.get(path) {
+            Some((seen, since)) if seen == stamp => since.elapsed() >= SETTLE,
+            _ => {
+                self.unsettled.insert(path.to_owned(), (stamp.clone(), Instant::now()));
+                false
+            }
+        }
+    }
+
+    /// Reads one file and puts its objects in place of those that it held before.
+    fn take_file(&mut self, path: PathBuf, layer: usize, stamp: Stamp, touched: &mut BTreeSet<ObjectRef>) {
+        let shown: Arc<str> = Arc::from(path.to_string_lossy().as_ref());
+        let parsed = match walk::read(&path, &stamp) {
+            Ok(bytes) => parse::parse(&bytes, &self.id.0, &shown),
+            Err(reason) => unreadable(&shown, &self.id.0, &reason),
+        };
+        let old = self.files.remove(&path);
+        let before = old.as_ref().map(|f| f.objects.clone()).unwrap_or_default();
+        let (unreadable, refused) = (parsed.unreadable > 0, parsed.refused);
+        let mut own = parsed.problems;
+        let mut objects = BTreeSet::new();
+        for document in parsed.documents {
+            let position = document.origin().position;
+            if let Some(fact) = self.keep(document, &mut own) {
+                let object = fact.reference();
+                if objects.insert(object.clone()) {
+                    self.held.remove(&object, &shown);
+                }
+                self.held.insert(object, Place { layer, file: shown.clone(), position }, fact);
+            }
+        }
+        let missing = before.difference(&objects).cloned().collect::<Vec<_>>();
+        let (kept, lost): (Vec<_>, Vec<_>) = missing.into_iter().partition(|o| unreadable || refused.contains(o));
+        lost.iter().for_each(|object| self.held.remove(object, &shown));
+        if unreadable || !refused.is_empty() {
+            warn!(file = %shown, problems = own.len(), kept = kept.len(), "file is broken in part, last good versions stay in force");
+        }
+        if !lost.is_empty() {
+            info!(file = %shown, lost = lost.len(), first = ?lost.first().map(ToString::to_string), "file lost objects");
+        }
+        touched.extend(before);
+        touched.extend(objects.iter().cloned());
+        objects.extend(kept);
+        let told = old.map(|f| f.told).unwrap_or_default();
+        self.files.insert(path, File { stamp, shown, layer, objects, own, told });
+    }
+
+    /// What a document says to this cluster; what it does not say is told as a problem.
+    fn keep(&mut self, document: Document, own: &mut Vec<Problem>) -> Option<Fact> {
+        let (meta, origin) = (document.meta().clone(), document.origin().clone());
+        let note = |severity, code, message: String| Problem { origin: origin.clone(), ..Problem::new(severity, code, message) };
+        match &document {
+            Document::Unenforced(o) if self.is_config => {
+                let message = format!("{} {}/{} is not in force here: this gateway does not enforce its kind", o.kind, meta.namespace, meta.name);
+                own.push(note(Severity::Warning, "ISM0203", message));
+            }
+            Document::NotUsed(o) | Document::Unenforced(o) => {
+                own.push(note(Severity::Info, "ISM0204", format!("{} {} is not used", o.kind, meta.name)))
+            }
+            _ => {}
+        }
+        let fact = fact(document, &mut self.interner)?;
+        match &fact {
+            Fact::Istio(object, _) if !self.is_config && object.kind != Kind::WorkloadEntry => {
+                let message = format!("not read: Istio objects come from the config cluster, and {} is another one", self.id);
+                own.push(Problem::new(Severity::Info, "ISM0205", message).of(object.clone(), &origin));
+                None
+            }
+            Fact::Istio(..) | Fact::Service(_) | Fact::Slice(_) | Fact::Pod(_) | Fact::Node(..) | Fact::Namespace(..) => Some(fact),
+        }
+    }
+
+    /// Tells the objects whose first version differs, and names the files that hold them.
+    fn settle(&mut self, touched: BTreeSet<ObjectRef>, batch: &mut Batch) -> HashSet<Arc<str>> {
+        let mut affected = HashSet::new();
+        for object in touched {
+            affected.extend(self.held.places(&object).map(|p| p.file.clone()));
+            let partition = self.partition(object.kind);
+            match self.held.turn(&object) {
+                held::Turn::Same => {}
+                held::Turn::Now(fact) => batch.push(Event::Apply(partition, fact)),
+                held::Turn::Gone => batch.push(Event::Delete(partition, object)),
+            }
+        }
+        affected
+    }
+
+    /// Tells the problems of files whose list differs: their own, and the objects that another place gives first.
+    fn tell_problems(&mut self, affected: &HashSet<Arc<str>>, batch: &mut Batch) {
+        for file in self.files.values_mut() {
+            if !affected.contains(&file.shown) && file.told == file.own {
+                continue;
+            }
+            let mut problems = file.own.clone();
+            for object in &file.objects {
+                problems.extend(self.held.duplicates(object, &file.shown, file.layer, &self.id.0));
+            }
+            if problems != file.told {
+                file.told.clone_from(&problems);
+                batch.push(Event::Problems(self.id.clone(), file.shown.clone(), problems));
+            }
+        }
+    }
+}
+
+fn unreadable(shown: &Arc<str>, cluster: &ClusterId, reason: &str) -> Parsed {
+    let origin = Origin { cluster: cluster.clone(), file: shown.clone(), ..Origin::default() };
+    let problem = Problem { origin, ..Problem::new(Severity::Error, "ISM0202", reason) };
+    Parsed { problems: vec![problem], unreadable: 1, ..Parsed::default() }
+}

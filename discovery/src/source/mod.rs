@@ -1,0 +1,104 @@
+//! Where facts come from, and the one language in which every source tells them.
+//!
+//! A partition is one kind of object of one source. A source that lists says `Init`, then `Apply` for each object, then
+//! `InitDone`; what was known before and was not applied in between is gone at `InitDone`, and not earlier. Between lists
+//! it says `Apply` and `Delete`. `Lost` takes nothing away: what is known goes stale, not empty.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use isthmus_config::name::ClusterId;
+use isthmus_config::object::{Kind, ObjectRef};
+use isthmus_config::parse::Document;
+use isthmus_config::problem::Problem;
+use isthmus_core::join::{Namespace, Node, PodFact, ServiceFact, SliceFact};
+
+pub mod file;
+
+/// Who tells: what one cluster's API server or directory holds, or DNS.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub ClusterId);
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One kind of one source. Events of an older generation than the last `Init` are late and count for nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition {
+    /// Who tells.
+    pub source: SourceId,
+    /// Of which kind.
+    pub kind: Kind,
+    /// Counts the lives of the source.
+    pub generation: u64,
+}
+
+/// One object as the registry takes it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// An object of Istio's kinds, not yet judged by the admission rules.
+    Istio(ObjectRef, Document),
+    /// A Service.
+    Service(Arc<ServiceFact>),
+    /// An EndpointSlice that belongs to a service.
+    Slice(Arc<SliceFact>),
+    /// A pod.
+    Pod(Arc<PodFact>),
+    /// A node by name.
+    Node(Arc<str>, Node),
+    /// A namespace by name.
+    Namespace(Arc<str>, Namespace),
+}
+
+impl Fact {
+    /// Which object it is.
+    pub fn reference(&self) -> ObjectRef {
+        match self {
+            Self::Istio(object, _) => object.clone(),
+            Self::Service(s) => ObjectRef::new(Kind::Service, s.namespace.clone(), s.name.clone()),
+            Self::Slice(s) => (*s.object).clone(),
+            Self::Pod(p) => (*p.object).clone(),
+            Self::Node(name, _) => ObjectRef::new(Kind::Node, "", name.clone()),
+            Self::Namespace(name, _) => ObjectRef::new(Kind::Namespace, "", name.clone()),
+        }
+    }
+}
+
+/// What a source tells.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A list begins.
+    Init(Partition),
+    /// An object is, or is now, so.
+    Apply(Partition, Fact),
+    /// An object is gone.
+    Delete(Partition, ObjectRef),
+    /// The list is complete: what it did not name is gone.
+    InitDone(Partition),
+    /// The source cannot be read any more; what is known stays.
+    Lost(Partition, String),
+    /// The source is not asked for any more; all that it told is gone.
+    Removed(SourceId),
+    /// What is wrong in a file; it replaces what was said of that file before.
+    Problems(SourceId, Arc<str>, Vec<Problem>),
+    /// What DNS answers for a name, in the order of the answer; never empty.
+    Resolved(Arc<str>, Arc<[IpAddr]>),
+}
+
+/// Events that belong together: nobody sees the world between two of them.
+pub type Batch = Vec<Event>;
+
+/// How far a partition is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Listed, and changes arrive.
+    Live,
+    /// Its first list is not complete.
+    Syncing,
+    /// It cannot be read; what it told before is in force.
+    Failed(String),
+}

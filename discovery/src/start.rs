@@ -1,0 +1,42 @@
+//! The two ways to begin: with watchers, and once from files.
+
+use std::path::PathBuf;
+
+use tokio::sync::mpsc::{Receiver, channel};
+
+use crate::registry::Registry;
+use crate::settings::Settings;
+use crate::source::Batch;
+use crate::source::file::{FileSource, watch};
+
+/// Batches that may wait for the reconcile loop before sources wait for it.
+const WAITING: usize = 64;
+
+/// Starts a watcher for each cluster and the resolver. Apply what arrives to the registry, then ask it for the world.
+///
+/// Must be called on a tokio runtime. Everything started here ends when the receiver is dropped.
+pub fn start(settings: Settings) -> std::io::Result<(Registry, Receiver<Batch>)> {
+    let (tell, batches) = channel(WAITING);
+    for source in sources(&settings) {
+        watch(source, tell.clone())?;
+    }
+    let registry = Registry::new(settings);
+    Ok((registry, batches))
+}
+
+/// Reads everything once, without watching and without DNS. `overlay` files lie over the config cluster's.
+pub fn offline(settings: Settings, overlay: Vec<PathBuf>) -> Registry {
+    let config = settings.config_cluster.clone();
+    let sources = sources(&settings);
+    let mut registry = Registry::new(settings);
+    for source in sources {
+        let mut source = if source.cluster() == &config { source.with_overlay(overlay.clone()) } else { source };
+        registry.apply_all(source.list());
+    }
+    registry
+}
+
+fn sources(settings: &Settings) -> Vec<FileSource> {
+    let roots = settings.roots.iter();
+    roots.map(|(cluster, roots)| FileSource::new(cluster.clone(), roots.clone(), *cluster == settings.config_cluster)).collect()
+}
