@@ -257,8 +257,8 @@ fn proxy_header_gives_the_client_its_address() {
         let length = u16::try_from(addresses.len()).expect("short").to_be_bytes();
         [&b"\r\n\r\n\0\r\nQUIT\n\x21"[..], &[family], &length, addresses].concat()
     };
-    let mut six = [0; 36];
-    six[..16].copy_from_slice(&std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7).octets());
+    let far = |last| std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).octets();
+    let six = [&far(7)[..], &far(1), &[0x13, 0x88, 0, 80]].concat();
     let rows: [(&str, Vec<u8>, &str); 4] = [
         ("v1", b"PROXY TCP4 203.0.113.7 192.0.2.1 5000 80\r\n".to_vec(), "203.0.113.7"),
         ("v1 over IPv6", b"PROXY TCP6 2001:db8::7 2001:db8::1 5000 80\r\n".to_vec(), "2001:db8::7"),
