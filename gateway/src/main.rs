@@ -1,5 +1,7 @@
 //! Isthmus: the gateway of a federation of clusters, configured by Istio's networking API.
 
+mod admin;
+mod cli;
 mod observe;
 
 #[global_allocator]

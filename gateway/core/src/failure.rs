@@ -161,10 +161,10 @@ impl Reply {
     }
 
     /// A trailers-only gRPC answer.
-    pub fn grpc(status: u8, message: &str) -> Self {
+    pub fn grpc(status: u32, message: &str) -> Self {
         let mut reply = Self::empty(200);
         reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        reply.headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(status)));
+        reply.headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
         if !message.is_empty() {
             let encoded: String = message
                 .bytes()
@@ -179,7 +179,7 @@ impl Reply {
 }
 
 /// The gRPC status of a local HTTP answer (8.5).
-pub const fn grpc_status(http: u16) -> u8 {
+pub const fn grpc_status(http: u16) -> u32 {
     match http {
         400 => 13,
         401 => 16,
@@ -188,14 +188,6 @@ pub const fn grpc_status(http: u16) -> u8 {
         429 | 502 | 503 | 504 => 14,
         _ => 2,
     }
-}
-
-/// True for gRPC requests: their content type says so (8.5).
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|v| {
-        let v = v.as_bytes();
-        v.starts_with(b"application/grpc") && matches!(v.get(16), None | Some(b'+' | b';'))
-    })
 }
 
 /// A response flag of the access log (contract/envoy.md 11.4).

@@ -5,6 +5,10 @@
 //! and failure < decide < explain.
 
 pub mod balance;
+pub mod decide;
 pub mod failure;
 pub mod join;
 pub mod model;
+pub mod policy;
+pub mod route;
+pub mod snapshot;

@@ -5,6 +5,7 @@ mod expose;
 mod format;
 mod metrics;
 mod record;
+mod trial;
 
 use std::sync::Arc;
 
@@ -13,12 +14,15 @@ pub(crate) use expose::{Own, exposition};
 pub(crate) use format::Format;
 pub(crate) use metrics::{Metrics, StreamMeter};
 pub(crate) use record::{Record, RequestPart};
+pub(crate) use trial::{NONCE, Trial, Trials};
 
 /// Access log and metrics, shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Observe {
     /// The metrics.
     pub(crate) metrics: Arc<Metrics>,
+    /// Requests of `isthmus try`.
+    pub(crate) trials: Trials,
     /// The access log, where one is asked for.
     pub(crate) log: Option<AccessLog>,
 }
@@ -34,3 +38,6 @@ impl Observe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ mod pick;
 mod slot;
 mod view;
 
-pub use hash::{HashKey, HashTable};
+pub use hash::{HashKey, HashTable, Hashed};
 pub use pick::{Ledger, Picked};
 pub use slot::{BackendKey, EndpointState, InFlight, Slot};
 pub use view::{BackendPolicy, Lb, Member, UpstreamProtocol, View, view};

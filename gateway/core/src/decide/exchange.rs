@@ -1,18 +1,20 @@
 //! The machine: one request from its route to its end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use http::HeaderMap;
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, Method};
 use rand::RngCore;
 use smallvec::SmallVec;
 
 use crate::balance::{EndpointState, InFlight, Ledger, Member, Slot, UpstreamProtocol};
-use crate::failure::{Failure, Flag, Flags, Reply, is_grpc};
-use crate::policy::{Abort, ResetKind};
+use crate::failure::{Failure, Flag, Flags, Reply};
+use crate::policy::{AbortStatus, CorsAnswer, ResetKind, Timeouts, is_grpc};
 use crate::route::Head;
 use crate::snapshot::{Action, Destination, Forward, Held, Route};
 
+use super::edit::{facts, whole};
 use super::{Attempt, ConnectError, Downstream, Event, Reset, Step};
 
 /// What comes once the faults are over.
@@ -47,7 +49,7 @@ pub struct Exchange {
     destination: u32,
     hash: Option<u64>,
     pub(super) set_cookie: Option<String>,
-    pub(super) cors_origin: Option<http::HeaderValue>,
+    pub(super) cors_origin: Option<HeaderValue>,
     mirrors: SmallVec<[u32; 2]>,
     tried: SmallVec<[Arc<EndpointState>; 3]>,
     member: Option<Arc<Member>>,
@@ -57,19 +59,15 @@ pub struct Exchange {
     replayable: bool,
     grpc: bool,
     http2: bool,
-    pub(super) started: Instant,
     pub(super) first_try: Option<Instant>,
-    timeout: Option<Duration>,
+    timeouts: Timeouts,
     /// End of the route's time; runs from the request's end.
     route_deadline: Option<Instant>,
     /// End of the attempt's time.
     try_deadline: Option<Instant>,
-    request_ended: bool,
+    request_ended: Option<Instant>,
     flags: Flags,
     details: &'static str,
-    pub(super) original_path: Box<str>,
-    pub(super) authority: Box<str>,
-    pub(super) rewritten: Option<String>,
 }
 
 impl Exchange {
@@ -93,23 +91,16 @@ impl Exchange {
             replayable: true,
             grpc,
             http2: down.http2,
-            started: now,
             first_try: None,
-            timeout: None,
+            timeouts: Timeouts::default(),
             route_deadline: None,
             try_deadline: None,
-            request_ended: false,
+            request_ended: None,
             flags: Flags::default(),
             details: "via_upstream",
-            original_path: match head.query {
-                Some(query) => format!("{}?{query}", head.path).into(),
-                None => head.path.into(),
-            },
-            authority: head.authority.into(),
-            rewritten: None,
             held: held.clone(),
         };
-        let delay = route.fault.delay(|| below_million(rng));
+        let delay = route.fault.delay(rng.next_u32());
         exchange.plan = Some(exchange.planned(route, head, down, rng));
         if let Some(delay) = delay {
             exchange.flags.set(Flag::DelayInjected);
@@ -121,27 +112,39 @@ impl Exchange {
 
     /// What comes after the delay. Faults come first, then CORS, then the route's own action (contract/envoy.md 0, 7).
     fn planned(&mut self, route: &Route, head: &Head<'_>, down: &Downstream, rng: &mut dyn RngCore) -> Plan {
-        if let Some(abort) = route.fault.abort(|| below_million(rng)) {
+        if let Some(abort) = route.fault.abort(rng.next_u32()) {
             return Plan::Answer(abort_reply(abort, self.grpc), "fault_filter_abort", Flag::FaultInjected);
         }
         if let Some(cors) = &route.cors {
-            if let Some(reply) = cors.preflight(head) {
-                return Plan::Answer(reply, "cors_response", Flag::None);
+            match cors.judge(&Method::from_bytes(head.method.as_bytes()).unwrap_or_default(), head.headers) {
+                CorsAnswer::Pass => {}
+                CorsAnswer::Allowed(origin) => self.cors_origin = Some(origin),
+                CorsAnswer::Answer(headers) => return Plan::Answer(Reply { headers, ..Reply::empty(200) }, "cors_response", Flag::None),
             }
-            self.cors_origin = cors.allowed_origin(head);
         }
         match &route.action {
             Action::Redirect(redirect) => {
-                Plan::Answer(self.local(route, redirect.reply(head, down.local.port(), &route.matches)), "direct_response", Flag::None)
+                let mut reply = Reply::empty(redirect.status().as_u16());
+                match HeaderValue::from_str(&redirect.location(head, down.local.port(), &route.matches)) {
+                    Ok(location) => reply.headers.insert(LOCATION, location),
+                    Err(_) => return failed(Failure::BadPath, self.grpc),
+                };
+                Plan::Answer(self.local(route, head, down, reply), "direct_response", Flag::None)
             }
-            Action::Direct(direct) => Plan::Answer(self.local(route, direct.reply()), "direct_response", Flag::None),
-            Action::Forward(forward) => self.destined(forward, route, head, down, rng),
+            Action::Direct(direct) => {
+                let text = String::from_utf8_lossy(&direct.body);
+                let mut reply = Reply::text(direct.status.as_u16(), text, self.grpc);
+                if !self.grpc {
+                    reply.body = direct.body.clone();
+                }
+                Plan::Answer(self.local(route, head, down, reply), "direct_response", Flag::None)
+            }
+            Action::Forward(forward) => self.destined(forward, head, down, rng),
         }
     }
 
-    /// Draws destination and mirrors, hashes, rewrites.
-    fn destined(&mut self, forward: &Forward, route: &Route, head: &Head<'_>, down: &Downstream, rng: &mut dyn RngCore) -> Plan {
-        let failed = |failure: Failure, grpc| Plan::Answer(failure.reply(false, grpc), failure.row().details, failure.row().flag);
+    /// Draws destination and mirrors, and hashes.
+    fn destined(&mut self, forward: &Forward, head: &Head<'_>, down: &Downstream, rng: &mut dyn RngCore) -> Plan {
         let random = if forward.destinations.list.len() > 1 { rng.next_u64() } else { 0 };
         let Some((at, destination)) = forward.destinations.draw(random) else { return failed(Failure::NoCluster, self.grpc) };
         self.destination = at as u32;
@@ -152,16 +155,22 @@ impl Exchange {
             let hashed = key.hash(head.headers, head.query, down.client, down.local);
             (self.hash, self.set_cookie) = (hashed.hash, hashed.set_cookie);
         }
-        self.mirrors = (0u32..).zip(&forward.mirrors).filter(|(_, m)| m.sample(|| below_million(rng))).map(|(i, _)| i).collect();
-        self.rewritten = forward.rewrite.as_ref().and_then(|r| r.path(head.path, &route.matches));
-        self.timeout = forward.timeout.effective(head.headers, self.grpc);
+        self.mirrors = (0u32..).zip(&forward.mirrors).filter(|(_, m)| m.share.takes(rng.next_u32())).map(|(i, _)| i).collect();
+        self.timeouts = forward.timeout.resolve(head.headers, forward.retry.per_try_timeout);
         self.replayable = forward.retry.attempts > 0;
         Plan::Send
     }
 
     /// A redirect or direct response takes the route's response edits.
-    fn local(&self, route: &Route, mut reply: Reply) -> Reply {
-        route.response_headers.apply(&mut reply.headers);
+    fn local(&self, route: &Route, head: &Head<'_>, down: &Downstream, mut reply: Reply) -> Reply {
+        if let Some((origin, cors)) = self.cors_origin.as_ref().zip(route.cors.as_ref()) {
+            cors.apply(origin, &mut reply.headers);
+        }
+        if !route.response_headers.is_empty() {
+            let target = whole(head);
+            let facts = facts(head, down, &route.name, &target);
+            route.response_headers.apply_to_response(reply.status, &mut reply.headers, head.headers, &facts);
+        }
         reply
     }
 
@@ -185,9 +194,9 @@ impl Exchange {
                 self.broken(failure, ResetKind::Connect, now, rng)
             }
             Event::RequestEnd => {
-                if !self.request_ended {
-                    self.request_ended = true;
-                    self.route_deadline = self.timeout.map(|t| now + t);
+                if self.request_ended.is_none() {
+                    self.request_ended = Some(now);
+                    self.route_deadline = self.timeouts.route.map(|t| now + t);
                     self.arm(now);
                 }
                 Step::Go
@@ -195,10 +204,10 @@ impl Exchange {
             Event::ResponseHead { status, headers } => self.answered(status, headers, now, rng),
             Event::Reset { reset, sent } => {
                 let (failure, kind) = match reset {
-                    Reset::Terminated => (Failure::Terminated, if sent { ResetKind::AfterRequest } else { ResetKind::BeforeRequest }),
-                    Reset::Remote => (Failure::RemoteReset, ResetKind::AfterRequest),
+                    Reset::Terminated => (Failure::Terminated, if sent { ResetKind::Reset } else { ResetKind::BeforeRequest }),
+                    Reset::Remote => (Failure::RemoteReset, ResetKind::Reset),
                     Reset::Refused => (Failure::RemoteReset, ResetKind::RefusedStream),
-                    Reset::Protocol => (Failure::UpstreamProtocol, ResetKind::AfterRequest),
+                    Reset::Protocol => (Failure::UpstreamProtocol, ResetKind::Protocol),
                 };
                 self.broken(failure, kind, now, rng)
             }
@@ -214,9 +223,8 @@ impl Exchange {
 
     /// The per-try time runs from the later of the request's end and the attempt's connection, until the response's head.
     fn arm(&mut self, now: Instant) {
-        if self.connected && self.request_ended && self.try_deadline.is_none() && self.phase == Phase::Trying {
-            let per_try = self.forward().and_then(|f| f.retry.per_try_timeout);
-            self.try_deadline = per_try.map(|t| now + t);
+        if self.connected && self.request_ended.is_some() && self.try_deadline.is_none() && self.phase == Phase::Trying {
+            self.try_deadline = self.timeouts.per_try.map(|t| now + t);
         }
     }
 
@@ -279,7 +287,7 @@ impl Exchange {
         if self.phase != Phase::Trying {
             return Step::Go;
         }
-        if self.forward().is_some_and(|f| f.retry.wants_status(status, headers)) {
+        if self.forward().is_some_and(|f| f.retry.wants_status(status, grpc_status(headers), headers)) {
             if let Some(step) = self.again(now, rng) {
                 return step;
             }
@@ -425,15 +433,22 @@ impl Exchange {
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
-    /// The time that the route allows, which the endpoint is told.
-    pub(super) fn allowed(&self) -> Option<Duration> {
-        self.timeout
+    pub(super) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+    pub(super) fn request_ended_at(&self) -> Option<Instant> {
+        self.request_ended
     }
 }
 
-/// A number below a million, for percentages (V-40).
-fn below_million(rng: &mut dyn RngCore) -> u32 {
-    ((u64::from(rng.next_u32()) * 1_000_000) >> 32) as u32
+fn failed(failure: Failure, grpc: bool) -> Plan {
+    let row = failure.row();
+    Plan::Answer(failure.reply(false, grpc), row.details, row.flag)
+}
+
+/// The gRPC status in a response's head.
+fn grpc_status(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// A number in [0, 1).
@@ -442,11 +457,11 @@ fn unit(rng: &mut dyn RngCore) -> f64 {
 }
 
 /// An injected failure's answer (V-42; contract/envoy.md 7).
-fn abort_reply(abort: Abort, grpc: bool) -> Reply {
+fn abort_reply(abort: AbortStatus, grpc: bool) -> Reply {
     const TEXT: &str = "fault filter abort";
     match abort {
-        Abort::Http(status) => Reply::text(status, TEXT, grpc),
-        Abort::Grpc(status) if grpc => Reply::grpc(status, TEXT),
-        Abort::Grpc(_) => Reply::text(200, TEXT, false),
+        AbortStatus::Http(status) => Reply::text(status.as_u16(), TEXT, grpc),
+        AbortStatus::Grpc(status) if grpc => Reply::grpc(status, TEXT),
+        AbortStatus::Grpc(_) => Reply::text(200, TEXT, false),
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::header::LOCATION;
 
-use crate::failure::{Failure, Flag, Reply, is_grpc};
-use crate::route::{Head, Scratch};
+use crate::failure::{Failure, Flag, Reply};
+use crate::policy::is_grpc;
+use crate::route::{Head, Redirect, Scratch};
 use crate::snapshot::{Front, Held, ListenKey, Pin};
 
 /// What was found.
@@ -52,9 +53,8 @@ fn no_route(head: &Head<'_>, close: bool) -> Found {
 
 /// The whole virtual host answers 301 to https, with host, path and query as they came (G-40).
 fn https(head: &Head<'_>) -> Found {
-    let query = head.query.map(|q| format!("?{q}")).unwrap_or_default();
     let mut reply = Reply::empty(301);
-    match HeaderValue::from_str(&format!("https://{}{}{query}", head.authority, head.path)) {
+    match HeaderValue::from_str(&Redirect::https_location(head)) {
         Ok(location) => {
             reply.headers.insert(LOCATION, location);
             Found::Answer { reply, details: "direct_response", flag: Flag::None }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Front, Listener, Route, Snapshot, VirtualHost};
+use super::{Front, Route, Snapshot};
 
 /// One worker's handle on the snapshot in force.
 #[derive(Debug)]
@@ -47,13 +47,4 @@ impl Held {
             *self = Self::Kept(kept);
         }
     }
-}
-
-/// A listener and a virtual host by position, for callers that look around before they hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// The listener.
-    pub listener: &'a Listener,
-    /// The virtual host, where one answers for the request's host.
-    pub host: Option<&'a VirtualHost>,
 }

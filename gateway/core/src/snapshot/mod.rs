@@ -3,7 +3,6 @@
 //! A snapshot holds listeners, their virtual hosts and routes; a route holds [`Slot`]s, whose endpoints live outside
 //! (see `balance`), so an endpoint change makes no new snapshot. Records that a change did not touch are the same `Arc`.
 
-mod dump;
 mod held;
 
 use std::fmt;
@@ -19,7 +18,6 @@ use crate::model::Protocol;
 use crate::policy::{Cors, Fault, Mirror, RetryPolicy, RouteTimeout};
 use crate::route::{DirectResponse, HeaderEdits, HostTable, Match, Redirect, Rewrite, RouteIndex};
 
-pub use dump::Dump;
 pub use held::{Held, Pin};
 
 /// Where a listener listens.

@@ -1,0 +1,395 @@
+//! One match block, compiled, and the only function that says whether a request meets it (V-4 to V-10).
+//!
+//! `port`, `gateways`, `sourceLabels` and `sourceNamespace` are not here: they are about the gateway, and compile filters
+//! by them (V-2, V-3). Matching allocates nothing but for a header that occurs several times.
+
+use std::fmt;
+
+use http::header::{GetAll, HeaderName, HeaderValue};
+use isthmus_config::istio::virtual_service::HttpMatchRequest;
+use isthmus_config::value::StringMatch;
+use smallvec::SmallVec;
+
+use super::Head;
+use super::pattern::{Pattern, PatternError};
+
+/// Why a match block cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct MatchError {
+    /// The field inside the match block, `headers.end-user`.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// How one text is compared.
+#[derive(Clone, Debug)]
+pub(super) enum Text {
+    Present,
+    Exact(Box<str>),
+    Prefix(Box<str>),
+    Regex(Pattern),
+}
+
+impl Text {
+    fn compile(want: &StringMatch) -> Result<Self, PatternError> {
+        Ok(match want {
+            StringMatch::Present => Self::Present,
+            StringMatch::Exact(text) => Self::Exact(text.as_str().into()),
+            StringMatch::Prefix(text) => Self::Prefix(text.as_str().into()),
+            // Istio reads a lone `*`, which is no regular expression, as "present" (V-9).
+            StringMatch::Regex(text) if text == "*" => Self::Present,
+            StringMatch::Regex(text) => Self::Regex(Pattern::new(text)?),
+        })
+    }
+    fn matches(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Present => true,
+            Self::Exact(want) => want.as_bytes() == text,
+            Self::Prefix(want) => text.starts_with(want.as_bytes()),
+            Self::Regex(want) => want.matches(text),
+        }
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present => f.write_str("present"),
+            Self::Exact(text) => write!(f, "exact {text:?}"),
+            Self::Prefix(text) => write!(f, "prefix {text:?}"),
+            Self::Regex(pattern) => write!(f, "regex {:?}", pattern.source()),
+        }
+    }
+}
+
+/// The condition on the path.
+#[derive(Clone, Debug)]
+pub(super) enum Uri {
+    /// No `uri`, or one without a kind: any path, which is any text that begins with `/`.
+    Any,
+    Exact(Box<str>),
+    Prefix(Box<str>),
+    Regex(Pattern),
+    /// Lower case, compared without case (V-7).
+    ExactFolded(Box<str>),
+    /// Lower case, compared without case (V-7).
+    PrefixFolded(Box<str>),
+}
+
+impl Uri {
+    fn compile(want: Option<&StringMatch>, fold: bool) -> Result<Self, PatternError> {
+        Ok(match want {
+            None | Some(StringMatch::Present) => Self::Any,
+            Some(StringMatch::Exact(text)) if fold => Self::ExactFolded(text.to_ascii_lowercase().into()),
+            Some(StringMatch::Prefix(text)) if fold => Self::PrefixFolded(text.to_ascii_lowercase().into()),
+            Some(StringMatch::Exact(text)) => Self::Exact(text.as_str().into()),
+            Some(StringMatch::Prefix(text)) => Self::Prefix(text.as_str().into()),
+            Some(StringMatch::Regex(text)) => Self::Regex(Pattern::new(text)?),
+        })
+    }
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Any => path.starts_with('/'),
+            Self::Exact(want) => path == &**want,
+            Self::Prefix(want) => path.starts_with(&**want),
+            Self::Regex(want) => want.matches(path.as_bytes()),
+            Self::ExactFolded(want) => path.eq_ignore_ascii_case(want),
+            Self::PrefixFolded(want) => path.get(..want.len()).is_some_and(|start| start.eq_ignore_ascii_case(want)),
+        }
+    }
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("prefix \"/\""),
+            Self::Exact(text) => write!(f, "exact {text:?}"),
+            Self::Prefix(text) => write!(f, "prefix {text:?}"),
+            Self::Regex(pattern) => write!(f, "regex {:?}", pattern.source()),
+            Self::ExactFolded(text) => write!(f, "exact {text:?} in any case"),
+            Self::PrefixFolded(text) => write!(f, "prefix {text:?} in any case"),
+        }
+    }
+}
+
+/// What of a request a condition looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Method,
+    Scheme,
+    Authority,
+    /// Path and query, which Envoy knows as the header `:path`.
+    Path,
+    Header(HeaderName),
+    Query(Box<str>),
+}
+
+impl Source {
+    /// A header name, where pseudo-headers and `host` mean parts of the request line.
+    fn header(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            ":method" => Self::Method,
+            ":scheme" => Self::Scheme,
+            ":authority" | "host" => Self::Authority,
+            ":path" => Self::Path,
+            name => Self::Header(HeaderName::from_bytes(name.as_bytes()).ok()?),
+        })
+    }
+    fn find<'a>(&'a self, head: &Head<'a>) -> Found<'a> {
+        match self {
+            Self::Method => Found::Text(head.method),
+            Self::Scheme => Found::Text(head.scheme),
+            Self::Authority => Found::Text(head.authority),
+            Self::Path => Found::Target(head.path, head.query),
+            Self::Header(name) if head.headers.contains_key(name) => Found::Values(head.headers.get_all(name)),
+            Self::Header(_) => Found::Nothing,
+            // The first of several values counts (V-10); nothing is decoded.
+            Self::Query(name) => {
+                let pairs = head.query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+                pairs.filter(|(key, _)| *key == &**name).map(|(_, value)| Found::Text(value)).next().unwrap_or(Found::Nothing)
+            }
+        }
+    }
+}
+
+/// The field of a match block in which a condition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Own(&'static str),
+    Headers,
+    WithoutHeaders,
+    QueryParams,
+}
+
+/// One condition beside the path's.
+#[derive(Clone, Debug)]
+pub(super) struct Condition {
+    field: Field,
+    name: Box<str>,
+    pub(super) source: Source,
+    pub(super) want: Text,
+}
+
+impl Condition {
+    fn holds(&self, head: &Head<'_>) -> bool {
+        match (self.field, self.source.find(head)) {
+            (Field::Own(_) | Field::Headers | Field::QueryParams, found) => found.is_some() && found.matches(&self.want),
+            // A missing header is an empty one, but `{}` asks whether it is there at all (V-9).
+            (Field::WithoutHeaders, Found::Nothing) => matches!(self.want, Text::Present) || !self.want.matches(b""),
+            (Field::WithoutHeaders, found) => !found.matches(&self.want),
+        }
+    }
+    /// The text that must be there exactly, for the index.
+    pub(super) fn exact(&self) -> Option<&str> {
+        match (&self.want, self.field) {
+            (Text::Exact(text), Field::Own(_) | Field::Headers | Field::QueryParams) => Some(text),
+            (Text::Exact(_), Field::WithoutHeaders) | (Text::Present | Text::Prefix(_) | Text::Regex(_), _) => None,
+        }
+    }
+}
+
+/// What stood where a condition looked.
+#[derive(Debug)]
+enum Found<'a> {
+    Nothing,
+    Text(&'a str),
+    Target(&'a str, Option<&'a str>),
+    Values(GetAll<'a, HeaderValue>),
+}
+
+impl Found<'_> {
+    fn is_some(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+    fn matches(&self, want: &Text) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Text(text) => want.matches(text.as_bytes()),
+            Self::Target(path, None) => want.matches(path.as_bytes()),
+            Self::Target(path, Some(query)) => want.matches(&[path.as_bytes(), query.as_bytes()].join(&b'?')),
+            Self::Values(values) => want.matches(&joined(values)),
+        }
+    }
+}
+
+/// Several fields of one name are one value joined by commas, as Envoy compares them.
+pub(super) fn joined(values: &GetAll<'_, HeaderValue>) -> SmallVec<[u8; 128]> {
+    let mut all = SmallVec::new();
+    for (i, value) in values.iter().enumerate() {
+        if i > 0 {
+            all.push(b',');
+        }
+        all.extend_from_slice(value.as_bytes());
+    }
+    all
+}
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("none"),
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Target(path, query) => write!(f, "{:?}", query.map_or_else(|| (*path).to_owned(), |q| format!("{path}?{q}"))),
+            Self::Values(values) => write!(f, "{:?}", String::from_utf8_lossy(&joined(values))),
+        }
+    }
+}
+
+/// A compiled match block.
+#[derive(Clone, Debug)]
+pub struct Match {
+    uri: Uri,
+    conditions: Box<[Condition]>,
+}
+
+impl Match {
+    /// The block that every request meets: a rule without `match`.
+    pub fn any() -> Self {
+        Self { uri: Uri::Any, conditions: Box::default() }
+    }
+    /// Compiles a block; what compile filters by is left out.
+    pub fn compile(request: &HttpMatchRequest) -> Result<Self, MatchError> {
+        let uri =
+            Uri::compile(request.uri.as_ref(), request.ignore_uri_case).map_err(|e| MatchError { field: "uri".into(), reason: e.to_string() })?;
+        let mut conditions = Vec::new();
+        let own = [
+            ("method", Source::Method, &request.method),
+            ("authority", Source::Authority, &request.authority),
+            ("scheme", Source::Scheme, &request.scheme),
+        ];
+        for (name, source, want) in own {
+            if let Some(want) = want {
+                conditions.push(condition(Field::Own(name), name, Some(source), want)?);
+            }
+        }
+        for (field, list) in [(Field::Headers, &request.headers), (Field::WithoutHeaders, &request.without_headers)] {
+            for (name, want) in list {
+                conditions.push(condition(field, name, Source::header(name), want)?);
+            }
+        }
+        for (name, want) in &request.query_params {
+            conditions.push(condition(Field::QueryParams, name, Some(Source::Query(name.as_str().into())), want)?);
+        }
+        Ok(Self { uri, conditions: conditions.into() })
+    }
+    /// Whether a request meets every condition, or the first one that it does not meet.
+    pub fn matches<'a>(&'a self, head: &Head<'a>) -> Result<(), Mismatch<'a>> {
+        if !self.uri.matches(head.path) {
+            return Err(Mismatch(Failed::Uri(&self.uri, head.path)));
+        }
+        match self.conditions.iter().find(|c| !c.holds(head)) {
+            None => Ok(()),
+            Some(failed) => Err(Mismatch(Failed::Condition(failed, failed.source.find(head)))),
+        }
+    }
+    /// True for a rule that goes behind all others of its host (G-31, G-32).
+    pub fn is_catch_all(&self) -> bool {
+        let everywhere = match &self.uri {
+            Uri::Any => true,
+            Uri::Prefix(text) | Uri::PrefixFolded(text) => &**text == "/",
+            Uri::Regex(pattern) => pattern.source() == ".*",
+            Uri::Exact(_) | Uri::ExactFolded(_) => false,
+        };
+        everywhere && self.conditions.is_empty()
+    }
+    /// Length of the matched prefix, which a rewrite replaces; `None` where it replaces the whole path (V-48).
+    pub fn prefix_len(&self) -> Option<usize> {
+        match &self.uri {
+            Uri::Prefix(text) | Uri::PrefixFolded(text) => Some(text.len()),
+            Uri::Any | Uri::Exact(_) | Uri::ExactFolded(_) | Uri::Regex(_) => None,
+        }
+    }
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+    pub(super) fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+}
+
+impl fmt::Display for Match {
+    /// The conditions in the words of Istio's fields, `uri prefix "/a", headers.x exact "b"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uri {}", self.uri)?;
+        for condition in &self.conditions {
+            match (condition.field, &condition.want) {
+                (Field::WithoutHeaders, Text::Present) => write!(f, ", {} absent", place(condition))?,
+                (Field::WithoutHeaders, want) => write!(f, ", {} not {want}", place(condition))?,
+                (Field::Own(_) | Field::Headers | Field::QueryParams, want) => write!(f, ", {} {want}", place(condition))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn condition(field: Field, name: &str, source: Option<Source>, want: &StringMatch) -> Result<Condition, MatchError> {
+    let place = match field {
+        Field::Own(name) => name.to_owned(),
+        Field::Headers => format!("headers.{name}"),
+        Field::WithoutHeaders => format!("withoutHeaders.{name}"),
+        Field::QueryParams => format!("queryParams.{name}"),
+    };
+    if name.to_ascii_lowercase().starts_with("@request.auth.claims") && field != Field::QueryParams {
+        return Err(MatchError { field: place, reason: "matching on JWT claims is not in force yet".into() });
+    }
+    let Some(source) = source else {
+        return Err(MatchError { field: place, reason: format!("expected the name of a header, found {name:?}") });
+    };
+    let want = Text::compile(want).map_err(|e| MatchError { field: place, reason: e.to_string() })?;
+    Ok(Condition { field, name: name.into(), source, want })
+}
+
+fn place(condition: &Condition) -> String {
+    match condition.field {
+        Field::Own(name) => name.to_owned(),
+        Field::Headers => format!("headers.{}", condition.name),
+        Field::WithoutHeaders => format!("withoutHeaders.{}", condition.name),
+        Field::QueryParams => format!("queryParams.{}", condition.name),
+    }
+}
+
+/// The condition that a request does not meet; `Display` tells it: `headers.end-user: expected exact "jason", found none`.
+#[derive(Debug)]
+pub struct Mismatch<'a>(Failed<'a>);
+
+#[derive(Debug)]
+enum Failed<'a> {
+    Uri(&'a Uri, &'a str),
+    Condition(&'a Condition, Found<'a>),
+}
+
+impl Mismatch<'_> {
+    /// The field of the match block, `headers.end-user`.
+    pub fn field(&self) -> String {
+        match &self.0 {
+            Failed::Uri(..) => "uri".to_owned(),
+            Failed::Condition(condition, _) => place(condition),
+        }
+    }
+    /// What the rule asks for, `exact "jason"`.
+    pub fn expected(&self) -> String {
+        match &self.0 {
+            Failed::Uri(uri, _) => uri.to_string(),
+            Failed::Condition(condition, _) => match (condition.field, &condition.want) {
+                (Field::WithoutHeaders, Text::Present) => "none".to_owned(),
+                (Field::WithoutHeaders, want) => format!("not {want}"),
+                (Field::Own(_) | Field::Headers | Field::QueryParams, want) => want.to_string(),
+            },
+        }
+    }
+    /// What the request has, `"anna"` or `none`.
+    pub fn found(&self) -> String {
+        match &self.0 {
+            Failed::Uri(_, path) => format!("{path:?}"),
+            Failed::Condition(_, found) => found.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Mismatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}, found {}", self.field(), self.expected(), self.found())
+    }
+}

@@ -1,0 +1,58 @@
+//! Whether we are ready, and if not, what is waited for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+
+/// Ready once nothing is waited for, until shutdown begins.
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    waiting: ArcSwap<Vec<String>>,
+    stopping: AtomicBool,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { waiting: ArcSwap::from_pointee(vec!["start".to_owned()]), stopping: AtomicBool::new(false) }
+    }
+}
+
+impl Readiness {
+    /// Says what is waited for; nothing means ready. Returns true where that changed.
+    pub(crate) fn wait_for(&self, waiting: Vec<String>) -> bool {
+        let changed = **self.waiting.load() != waiting;
+        if changed {
+            self.waiting.store(Arc::new(waiting));
+        }
+        changed
+    }
+    /// Shutdown has begun.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+    /// `Err` says why not, one reason a line.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err("shutting down\n".to_owned());
+        }
+        let waiting = self.waiting.load();
+        if waiting.is_empty() { Ok(()) } else { Err(waiting.iter().map(|reason| format!("waiting for {reason}\n")).collect()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_what_is_waited_for() {
+        let ready = Readiness::default();
+        assert!(ready.wait_for(vec!["cluster c1".into(), "listener 0.0.0.0_80".into()]));
+        assert_eq!(ready.check(), Err("waiting for cluster c1\nwaiting for listener 0.0.0.0_80\n".into()));
+        assert!(ready.wait_for(vec![]) && !ready.wait_for(vec![]));
+        assert_eq!(ready.check(), Ok(()));
+        ready.stop();
+        assert_eq!(ready.check(), Err("shutting down\n".into()));
+    }
+}

@@ -1,0 +1,5 @@
+//! The command line: what each command does, and how it is printed.
+
+mod args;
+mod diagnostic;
+mod out;
