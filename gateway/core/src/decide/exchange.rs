@@ -196,7 +196,7 @@ impl Exchange {
             Event::RequestEnd => {
                 if self.request_ended.is_none() {
                     self.request_ended = Some(now);
-                    self.route_deadline = self.timeouts.route.map(|t| now + t);
+                    self.start_clock(now);
                     self.arm(now);
                 }
                 Step::Go
@@ -218,6 +218,13 @@ impl Exchange {
                 self.details = "downstream_remote_disconnect";
                 self.done(Step::End)
             }
+        }
+    }
+
+    /// The route's time runs from the later of the request's end and the first attempt: an injected delay is outside it (V-41).
+    fn start_clock(&mut self, now: Instant) {
+        if self.request_ended.is_some() && self.first_try.is_some() && self.route_deadline.is_none() {
+            self.route_deadline = self.timeouts.route.map(|t| now + t);
         }
     }
 
@@ -258,6 +265,7 @@ impl Exchange {
         let policy = picked.policy;
         self.attempts += 1;
         self.first_try.get_or_insert(now);
+        self.start_clock(now);
         self.tried.push(member.state.clone());
         self.in_flight = match ledger {
             Ledger::Live => Some(member.state.enter()),

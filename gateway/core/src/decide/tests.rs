@@ -1,1 +1,306 @@
-//! The table of events and steps.
+//! The table of events and steps: what the machine answers to each turn of a request. Any engine must agree with it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use isthmus_config::istio::virtual_service::{HttpFaultInjection, HttpRetry};
+use isthmus_config::object::{Kind, ObjectRef, Origin};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::{ConnectError, Downstream, Event, Exchange, Reset, Step};
+use crate::balance::{BackendKey, BackendPolicy, Lb, Ledger, Slot, UpstreamProtocol, view};
+use crate::model::{Address, Endpoint, Health, Workload};
+use crate::policy::{Fault, RetryPolicy, RouteTimeout};
+use crate::route::{Head, HeaderEdits, Match};
+use crate::snapshot::{Action, Destination, Destinations, Forward, Held, Route, RuleOrigin};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn slot(endpoints: usize) -> Arc<Slot> {
+    let source = Arc::new(ObjectRef::new(Kind::EndpointSlice, "default", "a"));
+    let endpoints: Vec<Endpoint> = (1..=endpoints)
+        .map(|i| Endpoint {
+            address: Address::Socket(([10, 0, 0, i as u8], 8080).into()),
+            port_name: "http".into(),
+            weight: 1,
+            health: Health::Healthy,
+            workload: Arc::new(Workload { name: format!("a-{i}").into(), ..Workload::default() }),
+            source: source.clone(),
+        })
+        .collect();
+    let policy = BackendPolicy {
+        lb: Lb::RoundRobin,
+        protocol: UpstreamProtocol::Http1,
+        connect_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(3600),
+        drop_unhealthy: false,
+    };
+    let key = BackendKey { host: "a.default.svc.cluster.local".into(), port: 80, subset: "".into() };
+    Arc::new(Slot::new(key, view(policy, &endpoints.iter().collect::<Vec<_>>(), None), 0))
+}
+
+/// A rule written as YAML: `timeout`, `retries`, `fault`.
+fn route(rule: &str, slot: Result<Arc<Slot>, Arc<str>>) -> Route {
+    #[derive(serde::Deserialize, Default)]
+    #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+    struct Rule {
+        timeout: Option<isthmus_config::value::Duration>,
+        retries: Option<HttpRetry>,
+        fault: Option<HttpFaultInjection>,
+    }
+    let rule: Rule = if rule.is_empty() { Rule::default() } else { serde_json::from_str(rule).expect("a rule") };
+    let destination = Destination {
+        weight: 0,
+        key: BackendKey { host: "a".into(), port: 80, subset: "".into() },
+        slot,
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
+        hash: None,
+    };
+    Route {
+        name: "default".into(),
+        rule: RuleOrigin {
+            object: ObjectRef::new(Kind::VirtualService, "default", "v"),
+            path: "spec.http[0]".into(),
+            origin: Origin::default(),
+            root: None,
+        },
+        matches: Match::any(),
+        action: Action::Forward(Forward {
+            destinations: Destinations::new(vec![destination]),
+            rewrite: None,
+            timeout: RouteTimeout(rule.timeout.map(|t| t.0)),
+            retry: RetryPolicy::new(rule.retries.as_ref(), None, false),
+            mirrors: vec![],
+        }),
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
+        cors: None,
+        fault: Fault::new(rule.fault.as_ref()).expect("a fault"),
+    }
+}
+
+/// Events as words, `+N` for N milliseconds that pass; steps come back as words.
+fn play(route: Route, headers: &HeaderMap, events: &str) -> String {
+    let head = Head { method: "GET", scheme: "http", authority: "a.com", path: "/", query: None, headers };
+    let down = Downstream { peer: ([127, 0, 0, 1], 4000).into(), local: ([127, 0, 0, 1], 80).into(), client: [127, 0, 0, 1].into(), http2: false };
+    let mut rng = SmallRng::seed_from_u64(1);
+    let start = Instant::now();
+    let mut now = start;
+    let (mut exchange, step) = Exchange::begin(Held::Kept(Arc::new(route)), &head, &down, now, &mut rng, Ledger::Live);
+    let mut told = vec![word(&step)];
+    let member = |e: &Exchange| e.member().map(|m| m.state.active());
+    for event in events.split_whitespace() {
+        if let Some(ms) = event.strip_prefix('+') {
+            now += MS * ms.parse().expect("milliseconds");
+            continue;
+        }
+        let empty = HeaderMap::new();
+        let event = match event {
+            "woke" => Event::Woke,
+            "connected" => Event::Connected,
+            "refused" => Event::ConnectFailed(ConnectError::Failed),
+            "late" => Event::ConnectFailed(ConnectError::Timeout),
+            "sent" => Event::RequestEnd,
+            "closed" => Event::Reset { reset: Reset::Terminated, sent: true },
+            "unsent" => Event::Reset { reset: Reset::Terminated, sent: false },
+            "refused-stream" => Event::Reset { reset: Reset::Refused, sent: true },
+            "garbage" => Event::Reset { reset: Reset::Protocol, sent: true },
+            "end" => Event::ResponseEnd,
+            "expired" => Event::Expired,
+            "gone" => Event::ClientGone,
+            "long" => {
+                exchange.unreplayable();
+                continue;
+            }
+            status => Event::ResponseHead { status: status.parse().expect("a status or a known word"), headers: &empty },
+        };
+        told.push(word(&exchange.next(event, now, &mut rng, Ledger::Live)));
+    }
+    if matches!(told.last().map(String::as_str), Some("end" | "cut")) || told.last().is_some_and(|t| t.starts_with("answer")) {
+        assert_eq!(member(&exchange).unwrap_or(0), 0, "an ended exchange holds nothing");
+    }
+    format!("{} [{} {}]", told.join(" "), exchange.flags(), exchange.details())
+}
+
+fn word(step: &Step) -> String {
+    match step {
+        Step::Go => "-".into(),
+        Step::Wait(_) => "wait".into(),
+        Step::Try(attempt) => format!("try{}", attempt.number),
+        Step::Forward => "forward".into(),
+        Step::Answer(reply) => format!("answer{}", reply.status),
+        Step::Cut => "cut".into(),
+        Step::End => "end".into(),
+    }
+}
+
+#[test]
+fn events_and_steps() {
+    let two = || Ok(slot(2));
+    let none = || Ok(slot(0));
+    let unknown = || Err("no such service".into());
+    let rule = |text: &str| text.to_owned();
+    type Backend<'a> = &'a dyn Fn() -> Result<Arc<Slot>, Arc<str>>;
+    let rows: Vec<(&str, String, Backend<'_>, &str, &str)> = vec![
+        ("plain", rule(""), &two, "connected sent 200 end", "try1 - - forward end [- via_upstream]"),
+        ("an answer before the request's end", rule(""), &two, "connected 200 sent end", "try1 - forward - end [- via_upstream]"),
+        (
+            "V-31 connect failures are retried twice",
+            rule(""),
+            &two,
+            "refused woke refused woke refused",
+            "try1 wait try2 wait try3 answer503 [URX,UF upstream_reset_before_response_started{remote_connection_failure}]",
+        ),
+        ("V-31 a 503 is not retried", rule(""), &two, "connected sent 503 end", "try1 - - forward end [- via_upstream]"),
+        (
+            "V-31 a closed connection is not retried",
+            rule(""),
+            &two,
+            "connected sent closed",
+            "try1 - - answer503 [UC upstream_reset_before_response_started{connection_termination}]",
+        ),
+        (
+            "refused streams are retried",
+            rule(""),
+            &two,
+            "connected sent refused-stream woke connected 200 end",
+            "try1 - - wait try2 - forward end [- via_upstream]",
+        ),
+        (
+            "V-32 attempts 0",
+            rule(r#"{"retries": {"attempts": 0}}"#),
+            &two,
+            "refused",
+            "try1 answer503 [UF upstream_reset_before_response_started{remote_connection_failure}]",
+        ),
+        (
+            "Ex 30 retryOn 503",
+            rule(r#"{"retries": {"attempts": 1, "retryOn": "503"}}"#),
+            &two,
+            "connected sent 503 woke connected 503 end",
+            "try1 - - wait try2 - forward end [URX via_upstream]",
+        ),
+        (
+            "Ex 30 connect failures no longer",
+            rule(r#"{"retries": {"attempts": 1, "retryOn": "503"}}"#),
+            &two,
+            "refused",
+            "try1 answer503 [UF upstream_reset_before_response_started{remote_connection_failure}]",
+        ),
+        (
+            "a body too long to keep",
+            rule(r#"{"retries": {"attempts": 3, "retryOn": "5xx"}}"#),
+            &two,
+            "connected long sent 500 end",
+            "try1 - - forward end [- via_upstream]",
+        ),
+        (
+            "V-30 the route's time",
+            rule(r#"{"timeout": "1s"}"#),
+            &two,
+            "connected +5000 expired sent +1000 expired",
+            "try1 - - - answer504 [UT response_timeout]",
+        ),
+        (
+            "a timeout after the response began",
+            rule(r#"{"timeout": "1s"}"#),
+            &two,
+            "connected sent 200 +1000 expired",
+            "try1 - - forward cut [UT response_timeout]",
+        ),
+        (
+            "Ex 33 per-try time",
+            rule(r#"{"timeout": "3s", "retries": {"attempts": 2, "perTryTimeout": "2s", "retryOn": "5xx"}}"#),
+            &two,
+            "connected sent +2000 expired woke connected +1000 expired",
+            "try1 - - wait try2 - answer504 [UT response_timeout]",
+        ),
+        (
+            "Ex 33 the default retryOn does not retry it",
+            rule(r#"{"retries": {"attempts": 2, "perTryTimeout": "2s"}}"#),
+            &two,
+            "connected sent +2000 expired",
+            "try1 - - answer504 [UT upstream_per_try_timeout]",
+        ),
+        (
+            "per-try times used up",
+            rule(r#"{"retries": {"attempts": 1, "perTryTimeout": "1s", "retryOn": "5xx"}}"#),
+            &two,
+            "connected sent +1000 expired woke connected +1000 expired",
+            "try1 - - wait try2 - answer504 [UT,URX upstream_per_try_timeout]",
+        ),
+        (
+            "the route's time ends a back-off",
+            rule(r#"{"timeout": "1s", "retries": {"attempts": 2, "retryOn": "5xx"}}"#),
+            &two,
+            "connected sent +999 500 +1 woke",
+            "try1 - - wait answer504 [UT response_timeout]",
+        ),
+        (
+            "Ex 41 a delay is outside the timeout",
+            rule(r#"{"timeout": "1s", "fault": {"delay": {"fixedDelay": "5s", "percentage": {"value": 100}}}}"#),
+            &two,
+            "sent +5000 woke connected 200 end",
+            "wait - try1 - forward end [DI via_upstream]",
+        ),
+        (
+            "V-41 abort",
+            rule(r#"{"fault": {"abort": {"httpStatus": 418, "percentage": {"value": 100}}}}"#),
+            &two,
+            "",
+            "answer418 [FI fault_filter_abort]",
+        ),
+        ("Ex 40 abort without percentage", rule(r#"{"fault": {"abort": {"httpStatus": 418}}}"#), &two, "", "try1 [- via_upstream]"),
+        (
+            "V-41 delay, then abort",
+            rule(
+                r#"{"fault": {"delay": {"fixedDelay": "1s", "percentage": {"value": 100}}, "abort": {"httpStatus": 503, "percentage": {"value": 100}}}}"#,
+            ),
+            &two,
+            "+1000 woke",
+            "wait answer503 [DI,FI fault_filter_abort]",
+        ),
+        ("V-25 no endpoints", rule(""), &none, "", "answer503 [UH no_healthy_upstream]"),
+        ("V-21 no such backend", rule(""), &unknown, "", "answer503 [NC cluster_not_found]"),
+        ("not HTTP", rule(""), &two, "connected sent garbage", "try1 - - answer502 [UPE upstream_reset_before_response_started{protocol_error}]"),
+        (
+            "died in mid-response",
+            rule(r#"{"retries": {"attempts": 3, "retryOn": "5xx"}}"#),
+            &two,
+            "connected sent 200 closed",
+            "try1 - - forward cut [UC upstream_reset_after_response_started{connection_termination}]",
+        ),
+        ("the client left", rule(""), &two, "connected gone 200", "try1 - end end [DC downstream_remote_disconnect]"),
+        (
+            "reset-before-request",
+            rule(r#"{"retries": {"attempts": 1, "retryOn": "reset-before-request"}}"#),
+            &two,
+            "connected unsent woke connected 200 end",
+            "try1 - wait try2 - forward end [- via_upstream]",
+        ),
+    ];
+    for (about, rule, backend, events, want) in rows {
+        assert_eq!(play(route(&rule, backend()), &HeaderMap::new(), events), want, "{about}");
+    }
+}
+
+#[test]
+fn a_retry_goes_elsewhere_and_holds_one_endpoint_at_a_time() {
+    let slot = slot(2);
+    let headers = HeaderMap::new();
+    let head = Head { method: "GET", scheme: "http", authority: "a.com", path: "/", query: None, headers: &headers };
+    let down = Downstream { peer: ([127, 0, 0, 1], 4000).into(), local: ([127, 0, 0, 1], 80).into(), client: [127, 0, 0, 1].into(), http2: false };
+    let mut rng = SmallRng::seed_from_u64(3);
+    let now = Instant::now();
+    let (mut exchange, first) = Exchange::begin(Held::Kept(Arc::new(route("", Ok(slot.clone())))), &head, &down, now, &mut rng, Ledger::Live);
+    exchange.next(Event::ConnectFailed(ConnectError::Failed), now, &mut rng, Ledger::Live);
+    let second = exchange.next(Event::Woke, now + 25 * MS, &mut rng, Ledger::Live);
+    let (Step::Try(first), Step::Try(second)) = (first, second) else { panic!("two attempts") };
+    assert_ne!(first.member.host, second.member.host);
+    assert_eq!((first.member.state.active(), second.member.state.active()), (0, 1));
+    drop(exchange);
+    assert_eq!(second.member.state.active(), 0);
+}
