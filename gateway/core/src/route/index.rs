@@ -323,3 +323,189 @@ impl Scratch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use isthmus_config::istio::virtual_service::HttpMatchRequest;
+    use isthmus_config::value::StringMatch;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn compile(requests: &[HttpMatchRequest]) -> Vec<Match> {
+        requests.iter().map(|r| Match::compile(r).expect("a match block that compiles")).collect()
+    }
+
+    fn build(matches: &[Match]) -> RouteIndex {
+        RouteIndex::build(&matches.iter().collect::<Vec<_>>())
+    }
+
+    fn uri(want: StringMatch) -> HttpMatchRequest {
+        HttpMatchRequest { uri: Some(want), ..HttpMatchRequest::default() }
+    }
+
+    fn with_header(name: &str, value: &str) -> HttpMatchRequest {
+        let headers = [(name.to_owned(), StringMatch::Exact(value.to_owned()))].into();
+        HttpMatchRequest { headers, ..HttpMatchRequest::default() }
+    }
+
+    const MANY: usize = 10_000;
+
+    /// Finds the winner among many routes, and how many were tried on the way.
+    fn check(about: &str, route: impl Fn(usize) -> HttpMatchRequest, head: impl Fn(usize) -> (String, String, HeaderMap)) {
+        let mut requests: Vec<_> = (0..MANY).map(route).collect();
+        requests.push(HttpMatchRequest::default());
+        let matches = compile(&requests);
+        let index = build(&matches);
+        let mut scratch = Scratch::default();
+        for (at, want) in [(0, 0), (77, 77), (MANY / 2, MANY / 2), (MANY - 1, MANY - 1), (MANY + 5, MANY)] {
+            let (authority, path, headers) = head(at);
+            let head = Head { method: "GET", scheme: "http", authority: &authority, path: &path, query: None, headers: &headers };
+            assert_eq!(index.find(&head, &mut scratch, |i| &matches[i]), Some(want), "{about} {at}");
+            assert!(scratch.tried <= 8, "{about} {at}: tried {}", scratch.tried);
+        }
+    }
+
+    fn path(path: String) -> (String, String, HeaderMap) {
+        ("a.com".into(), path, HeaderMap::new())
+    }
+
+    #[test]
+    fn a_lookup_among_many_routes_tries_few() {
+        check("exact", |i| uri(StringMatch::Exact(format!("/svc/{i}"))), |i| path(format!("/svc/{i}")));
+        check("prefix", |i| uri(StringMatch::Prefix(format!("/svc/{i}/"))), |i| path(format!("/svc/{i}/x")));
+        check("regex with an own beginning", |i| uri(StringMatch::Regex(format!("/svc{i}/[a-z]+"))), |i| path(format!("/svc{i}/x")));
+        let fold = |i| HttpMatchRequest { ignore_uri_case: true, ..uri(StringMatch::Prefix(format!("/Svc/{i}/"))) };
+        check("ignoreUriCase", fold, |i| path(format!("/sVC/{i}/x")));
+        check(
+            "header",
+            |i| with_header("x-user", &format!("u{i}")),
+            |i| {
+                let headers = [("x-user".parse().unwrap(), format!("u{i}").parse().unwrap())].into_iter().collect();
+                ("a.com".into(), "/x".into(), headers)
+            },
+        );
+        check(
+            "header names",
+            |i| with_header(&format!("x-{i}"), "1"),
+            |i| {
+                let headers = [(HeaderName::try_from(format!("x-{i}")).unwrap(), "1".parse().unwrap())].into_iter().collect();
+                ("a.com".into(), "/x".into(), headers)
+            },
+        );
+        let authority = |i: usize| StringMatch::Exact(format!("t{i}.com"));
+        let both = |i| HttpMatchRequest {
+            authority: Some(authority(i)),
+            method: Some(StringMatch::Exact("GET".into())),
+            ..uri(StringMatch::Prefix("/".into()))
+        };
+        check("authority", both, |i| (format!("t{i}.com"), "/x".into(), HeaderMap::new()));
+    }
+
+    #[test]
+    fn regexes_that_begin_alike_are_searched_in_sets() {
+        let requests: Vec<_> = (0..500).map(|i| uri(StringMatch::Regex(format!("/[a-z]+/{i}")))).collect();
+        let matches = compile(&requests);
+        let index = build(&matches);
+        let chunks: Vec<_> = index.chunks().map(|c| c.set.sources().len()).collect();
+        assert!(chunks.iter().all(|len| *len <= SET) && chunks.iter().sum::<usize>() == 500, "{chunks:?}");
+        let mut scratch = Scratch::default();
+        let headers = HeaderMap::new();
+        for at in [0, 1, 250, 499] {
+            let path = format!("/abc/{at}");
+            let head = Head { method: "GET", scheme: "http", authority: "", path: &path, query: None, headers: &headers };
+            assert_eq!(index.find(&head, &mut scratch, |i| &matches[i]), Some(at));
+            assert_eq!(scratch.tried, 1);
+        }
+    }
+
+    #[test]
+    fn a_rebuild_keeps_the_sets_that_did_not_change() {
+        let mut requests: Vec<_> = (0..1000).map(|i| uri(StringMatch::Regex(format!("/[a-z]+/{i}")))).collect();
+        let before = compile(&requests);
+        let before = build(&before);
+        requests.insert(300, uri(StringMatch::Regex("/[0-9]".into())));
+        let after = compile(&requests);
+        let after = RouteIndex::rebuild(&after.iter().collect::<Vec<_>>(), &before);
+        let known: Vec<_> = before.chunks().map(|c| Arc::as_ptr(&c.set)).collect();
+        let fresh = after.chunks().filter(|c| !known.contains(&Arc::as_ptr(&c.set))).count();
+        assert!(fresh <= 2 && known.len() > 10, "{fresh} of {} are new", known.len());
+    }
+
+    #[test]
+    fn a_worker_forgets_sets_that_are_gone() {
+        let mut scratch = Scratch::default();
+        let headers = HeaderMap::new();
+        let head = Head { method: "GET", scheme: "http", authority: "", path: "/a/1", query: None, headers: &headers };
+        for round in 0..CACHES {
+            let requests: Vec<_> = (0..8).map(|i| uri(StringMatch::Regex(format!("/[a-z]+/{i}(x{round})?")))).collect();
+            let matches = compile(&requests);
+            assert_eq!(build(&matches).find(&head, &mut scratch, |i| &matches[i]), Some(1));
+        }
+        assert!(scratch.caches.len() <= CACHES, "{}", scratch.caches.len());
+    }
+
+    fn text() -> impl Strategy<Value = StringMatch> {
+        let word = "[ab]{0,2}";
+        prop_oneof![
+            word.prop_map(StringMatch::Exact),
+            word.prop_map(StringMatch::Prefix),
+            prop_oneof![Just("a*".to_owned()), Just("a|b".to_owned()), Just("*".to_owned()), Just("b.".to_owned())].prop_map(StringMatch::Regex),
+            Just(StringMatch::Present),
+        ]
+    }
+
+    fn some_uri() -> impl Strategy<Value = Option<StringMatch>> {
+        let path = "/[abA/]{0,4}";
+        let regex =
+            prop_oneof!["/[ab]{0,2}[*?]?", Just("/a.*".to_owned()), Just("/(a|b)/?".to_owned()), Just("/a|/b".to_owned()), Just(".*".to_owned())];
+        prop_oneof![
+            1 => Just(None),
+            2 => path.prop_map(|p| Some(StringMatch::Exact(p))),
+            3 => path.prop_map(|p| Some(StringMatch::Prefix(p))),
+            3 => regex.prop_map(|p| Some(StringMatch::Regex(p))),
+        ]
+    }
+
+    fn block() -> impl Strategy<Value = HttpMatchRequest> {
+        let map = || prop::collection::btree_map("x-[ab]", text(), 0..2);
+        let own = || prop::option::weighted(0.2, text());
+        (some_uri(), prop::bool::weighted(0.2), map(), map(), own(), own(), prop::option::weighted(0.2, text())).prop_map(
+            |(uri, ignore_uri_case, headers, without_headers, method, authority, query)| HttpMatchRequest {
+                uri,
+                ignore_uri_case,
+                headers,
+                without_headers: without_headers.into_iter().take(1).collect(),
+                method,
+                authority,
+                query_params: query.map(|q| ("q".to_owned(), q)).into_iter().collect(),
+                ..HttpMatchRequest::default()
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn the_index_and_the_linear_matcher_name_one_winner(
+            blocks in prop::collection::vec(block(), 0..40),
+            requests in prop::collection::vec(("[ab]{0,2}", "[ab]{0,2}", "/[abA/]{0,4}", prop::option::of("(q=[ab]{0,2})?"), prop::collection::vec(("x-[ab]", "[ab]{0,2}"), 0..3)), 1..20),
+        ) {
+            let matches = compile(&blocks);
+            let index = build(&matches);
+            let rebuilt = RouteIndex::rebuild(&matches.iter().collect::<Vec<_>>(), &index);
+            let mut scratch = Scratch::default();
+            for (method, authority, path, query, fields) in requests {
+                let mut headers = HeaderMap::new();
+                for (name, value) in fields {
+                    headers.append(HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+                }
+                let head = Head { method: &method, scheme: "http", authority: &authority, path: &path, query: query.as_deref(), headers: &headers };
+                let linear = matches.iter().position(|m| m.matches(&head).is_ok());
+                prop_assert_eq!(index.find(&head, &mut scratch, |i| &matches[i]), linear);
+                prop_assert_eq!(rebuilt.find(&head, &mut scratch, |i| &matches[i]), linear);
+            }
+        }
+    }
+}

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use isthmus_config::mesh::PathNormalizationType;
+
 /// How far paths are normalised, MeshConfig's `pathNormalization.normalization`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PathNormalization {
@@ -17,6 +19,17 @@ pub enum PathNormalization {
     MergeSlashes,
     /// Also `%2F` and `%5C` decoded, before the rest.
     DecodeAndMergeSlashes,
+}
+
+impl From<PathNormalizationType> for PathNormalization {
+    fn from(setting: PathNormalizationType) -> Self {
+        match setting {
+            PathNormalizationType::Default | PathNormalizationType::Base => Self::Base,
+            PathNormalizationType::None => Self::None,
+            PathNormalizationType::MergeSlashes => Self::MergeSlashes,
+            PathNormalizationType::DecodeAndMergeSlashes => Self::DecodeAndMergeSlashes,
+        }
+    }
 }
 
 /// Why a request target is answered 400.
