@@ -31,7 +31,7 @@ pub fn offline(settings: Settings, overlay: Vec<PathBuf>) -> Registry {
     let mut registry = Registry::new(settings);
     for source in sources {
         let mut source = if source.cluster() == &config { source.with_overlay(overlay.clone()) } else { source };
-        registry.apply_all(source.list());
+        registry.apply_all(source.read());
     }
     registry
 }

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use super::{Batch, Event, Fact, Partition, SourceId};
 use crate::kubernetes::{Interner, fact};
 use held::{Held, Place};
-use walk::{Stamp, Tree};
+use walk::{Content, Stamp, Tree};
 
 pub use watch::watch;
 
@@ -78,7 +78,7 @@ struct File {
 }
 
 /// Files that their writers have just closed, renamed or linked.
-pub(crate) type Closed = HashSet<PathBuf>;
+type Closed = HashSet<PathBuf>;
 
 impl FileSource {
     /// A source of one cluster's files, not read yet.
@@ -109,8 +109,11 @@ impl FileSource {
     }
 
     /// Reads everything as it stands now.
-    pub fn list(&mut self) -> Batch {
-        let tree = self.walk();
+    pub fn read(&mut self) -> Batch {
+        self.list(self.walk())
+    }
+
+    fn list(&mut self, tree: Tree) -> Batch {
         let every = tree.files.keys().cloned().collect();
         let mut batch: Batch = KINDS.iter().map(|k| Event::Init(self.partition(*k))).collect();
         self.take_in(tree, &every, &mut batch);
@@ -122,8 +125,7 @@ impl FileSource {
     }
 
     /// Reads what has changed. `closed` names files that are complete for certain.
-    pub(crate) fn scan(&mut self, closed: &Closed) -> Batch {
-        let tree = self.walk();
+    fn scan(&mut self, tree: Tree, closed: &Closed) -> Batch {
         let mut batch = Batch::new();
         let was_lost = self.lost.clone();
         self.take_in(tree, closed, &mut batch);
@@ -136,7 +138,7 @@ impl FileSource {
     }
 
     /// True while a changed file may still be written to.
-    pub(crate) fn is_unsettled(&self) -> bool {
+    fn is_unsettled(&self) -> bool {
         !self.unsettled.is_empty()
     }
 
@@ -167,10 +169,10 @@ impl FileSource {
         let gone: Vec<PathBuf> = self.files.keys().filter(|path| !tree.files.contains_key(*path) && !tree.is_hidden(path)).cloned().collect();
         self.unsettled.retain(|path, _| tree.files.contains_key(path));
         for (path, (stamp, layer)) in tree.files {
-            if self.files.get(&path).is_some_and(|f| f.stamp == stamp) {
+            // Two writes within one tick of the clock may leave the same stamp: what was closed is read anyway.
+            if self.files.get(&path).is_some_and(|f| f.stamp == stamp) && !closed.contains(&path) {
                 self.unsettled.remove(&path);
             } else if self.is_complete(&path, &stamp, closed) {
-                self.unsettled.remove(&path);
                 self.take_file(path, layer, stamp, &mut touched);
             }
         }
@@ -204,9 +206,14 @@ impl FileSource {
     fn take_file(&mut self, path: PathBuf, layer: usize, stamp: Stamp, touched: &mut BTreeSet<ObjectRef>) {
         let shown: Arc<str> = Arc::from(path.to_string_lossy().as_ref());
         let parsed = match walk::read(&path, &stamp) {
-            Ok(bytes) => parse::parse(&bytes, &self.id.0, &shown),
-            Err(reason) => unreadable(&shown, &self.id.0, &reason),
+            Content::Whole(bytes) => parse::parse(&bytes, &self.id.0, &shown),
+            Content::Refused(reason) => unreadable(&shown, &self.id.0, &reason),
+            Content::Moving => {
+                self.unsettled.insert(path, (stamp, Instant::now()));
+                return;
+            }
         };
+        self.unsettled.remove(&path);
         let old = self.files.remove(&path);
         let before = old.as_ref().map(|f| f.objects.clone()).unwrap_or_default();
         let (unreadable, refused) = (parsed.unreadable > 0, parsed.refused);

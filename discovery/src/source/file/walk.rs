@@ -120,14 +120,30 @@ fn is_read(path: &Path) -> bool {
     path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known))
 }
 
-/// The file's bytes, or why they cannot be had; never more than [`MAX_FILE`] are read.
-pub(super) fn read(path: &Path, stamp: &Stamp) -> Result<Vec<u8>, String> {
+/// What reading a file gave.
+pub(super) enum Content {
+    /// All of it, as it stood when it was looked at.
+    Whole(Vec<u8>),
+    /// Nothing, and why.
+    Refused(String),
+    /// Somebody wrote to it meanwhile.
+    Moving,
+}
+
+/// Reads the file that looked like `stamp`; never more than [`MAX_FILE`] bytes.
+pub(super) fn read(path: &Path, stamp: &Stamp) -> Content {
     if stamp.size > MAX_FILE {
-        return Err(format!("the file has {} MiB; at most {} MiB are read", stamp.size >> 20, MAX_FILE >> 20));
+        return Content::Refused(format!("the file has {} MiB; at most {} MiB are read", stamp.size >> 20, MAX_FILE >> 20));
     }
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|e| e.to_string())?;
-    // One byte more than is allowed, so that a file that has grown meanwhile is refused like one that was too long.
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    Ok(bytes)
+    let read = fs::File::open(path).and_then(|mut file| {
+        (&mut file).take(MAX_FILE).read_to_end(&mut bytes)?;
+        Ok(Stamp::of(&file.metadata()?) == *stamp)
+    });
+    match read {
+        Ok(true) => Content::Whole(bytes),
+        Ok(false) => Content::Moving,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Content::Moving,
+        Err(error) => Content::Refused(error.to_string()),
+    }
 }

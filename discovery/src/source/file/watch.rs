@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
@@ -12,6 +13,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, warn};
 
+use super::walk::Tree;
 use super::{Closed, FileSource};
 use crate::source::Batch;
 
@@ -21,27 +23,36 @@ const POLL: Duration = Duration::from_secs(2);
 const POLL_UNSETTLED: Duration = Duration::from_millis(50);
 
 /// Reads the source's files, tells what they hold, and goes on telling what changes.
-pub fn watch(mut source: FileSource, tell: Sender<Batch>) -> std::io::Result<std::thread::JoinHandle<()>> {
+pub fn watch(mut source: FileSource, tell: Sender<Batch>) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("files {}", source.id)).spawn(move || {
         let (notified, notices) = channel();
         let mut watches = Watches::new(notified);
-        watches.cover(source.walk().directories);
-        let mut batch = source.list();
+        let tree = watches.cover_all(&source);
+        let mut batch = source.list(tree);
         loop {
             if !batch.is_empty() && tell.blocking_send(batch).is_err() || tell.is_closed() {
                 return;
             }
-            let Some(closed) = wait(&notices, if source.is_unsettled() { POLL_UNSETTLED } else { POLL }) else { return };
-            // A directory that is new may have filled before it was watched: the scan comes after the watch.
-            watches.cover(source.walk().directories);
-            batch = source.scan(&closed);
+            let Some(heard) = wait(&notices, if source.is_unsettled() { POLL_UNSETTLED } else { POLL }) else { return };
+            watches.forget(&heard.moved);
+            let tree = watches.cover_all(&source);
+            batch = source.scan(tree, &heard.closed);
         }
     })
 }
 
+/// What the watcher has told.
+#[derive(Default)]
+struct Heard {
+    /// Files that are complete: closed by a writer, renamed into place, or linked.
+    closed: Closed,
+    /// Paths that have gone or moved; a directory among them is watched no more.
+    moved: Vec<PathBuf>,
+}
+
 /// Waits for something that may have changed a file; `None` when the watcher is gone.
-fn wait(notices: &Receiver<notify::Result<notify::Event>>, at_most: Duration) -> Option<Closed> {
-    let mut closed = Closed::new();
+fn wait(notices: &Receiver<notify::Result<notify::Event>>, at_most: Duration) -> Option<Heard> {
+    let mut heard = Heard::default();
     let mut first = match notices.recv_timeout(at_most) {
         Ok(notice) => Some(notice),
         Err(RecvTimeoutError::Timeout) => None,
@@ -49,28 +60,28 @@ fn wait(notices: &Receiver<notify::Result<notify::Event>>, at_most: Duration) ->
     };
     while let Some(notice) = first.take().or_else(|| notices.try_recv().ok()) {
         match notice {
-            Ok(event) => note(event, &mut closed),
+            Ok(event) => heard.note(event),
             Err(error) => debug!(%error, "watching files"),
         }
     }
-    Some(closed)
+    Some(heard)
 }
 
-/// Remembers the files that are complete: closed by a writer, renamed into place, or linked.
-fn note(event: notify::Event, closed: &mut Closed) {
-    let complete = match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(_)) => true,
-        EventKind::Create(CreateKind::Any | CreateKind::Other) => true,
-        // A plain file that was just created is empty until its writer closes it; a link is complete.
-        EventKind::Create(CreateKind::File) => {
-            closed.extend(event.paths.iter().filter(|p| p.is_symlink()).cloned());
-            false
+impl Heard {
+    fn note(&mut self, event: notify::Event) {
+        match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Create(CreateKind::Any | CreateKind::Other) => {
+                self.closed.extend(event.paths);
+            }
+            EventKind::Modify(ModifyKind::Name(_)) => {
+                self.moved.extend(event.paths.iter().cloned());
+                self.closed.extend(event.paths);
+            }
+            // A plain file that was just created is empty until its writer closes it; a link is complete.
+            EventKind::Create(CreateKind::File) => self.closed.extend(event.paths.into_iter().filter(|p| p.is_symlink())),
+            EventKind::Remove(_) => self.moved.extend(event.paths),
+            EventKind::Create(CreateKind::Folder) | EventKind::Access(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {}
         }
-        EventKind::Create(CreateKind::Folder) | EventKind::Access(_) | EventKind::Modify(_) => false,
-        EventKind::Any | EventKind::Remove(_) | EventKind::Other => false,
-    };
-    if complete {
-        closed.extend(event.paths);
     }
 }
 
@@ -89,21 +100,47 @@ impl Watches {
         Self { watcher, watched: BTreeSet::new(), _notified: notified }
     }
 
-    /// Watches these directories and no others.
-    fn cover(&mut self, directories: BTreeSet<PathBuf>) {
-        let Some(watcher) = &mut self.watcher else { return };
-        for gone in self.watched.difference(&directories) {
+    /// Watches all directories of the source, and returns what stands in them since then: a directory that is new may
+    /// have filled before it was watched.
+    fn cover_all(&mut self, source: &FileSource) -> Tree {
+        loop {
+            let tree = source.walk();
+            if !self.cover(&tree.directories) {
+                return tree;
+            }
+        }
+    }
+
+    /// Watches these directories and no others; true where one of them was not watched before.
+    fn cover(&mut self, directories: &BTreeSet<PathBuf>) -> bool {
+        let Some(watcher) = &mut self.watcher else { return false };
+        for gone in self.watched.difference(directories) {
             // Fails where the directory is gone, and its watch with it.
             watcher.unwatch(gone).unwrap_or_else(|error| debug!(%error, "unwatching"));
         }
+        let mut new = false;
         let mut watched = BTreeSet::new();
         for directory in directories {
-            let known = self.watched.contains(&directory);
-            match if known { Ok(()) } else { watcher.watch(&directory, RecursiveMode::NonRecursive) } {
-                Ok(()) => drop(watched.insert(directory)),
+            if self.watched.contains(directory) {
+                watched.insert(directory.clone());
+                continue;
+            }
+            match watcher.watch(directory, RecursiveMode::NonRecursive) {
+                Ok(()) => new |= watched.insert(directory.clone()),
                 Err(error) => warn!(directory = %directory.display(), %error, "cannot watch a directory, polling it instead"),
             }
         }
         self.watched = watched;
+        new
+    }
+
+    /// A directory that was removed or renamed has lost its watch, even if another one has its name now.
+    fn forget(&mut self, moved: &[PathBuf]) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for path in moved {
+            if self.watched.remove(path) {
+                watcher.unwatch(path).unwrap_or_else(|error| debug!(%error, "unwatching"));
+            }
+        }
     }
 }

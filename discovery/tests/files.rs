@@ -1,0 +1,202 @@
+//! A watched directory: what a change of a file does, and what a broken one does not do.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isthmus_config::bootstrap::Bootstrap;
+use isthmus_core::model::World;
+use isthmus_discovery::{Batch, Registry, Settings, Status, start};
+use tokio::sync::mpsc::Receiver;
+
+struct Live {
+    folder: tempfile::TempDir,
+    registry: Registry,
+    batches: Receiver<Batch>,
+    world: Arc<World>,
+}
+
+impl Live {
+    /// A gateway's view of one directory that holds these files.
+    async fn with(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("c1");
+        fs::create_dir(&root).expect("a folder");
+        files.iter().for_each(|(path, text)| fs::write(root.join(path), text).expect("a file"));
+        let (settings, _) = Settings::load(&Bootstrap::for_directory(&root)).expect("settings");
+        let (mut registry, batches) = start(settings).expect("a start");
+        let world = registry.world().0;
+        let mut live = Self { folder, registry, batches, world };
+        live.until("the directory is listed", |live| live.registry.is_settled()).await;
+        live
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("c1").join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a file");
+    }
+
+    fn names(&self) -> String {
+        let mut names: Vec<String> = self.world.catalog.services.keys().map(|h| h.as_str().replace(".ns.svc.cluster.local", "")).collect();
+        names.sort();
+        names.join(" ")
+    }
+
+    fn problems(&self) -> Vec<&'static str> {
+        self.registry.problems().iter().map(|p| p.code).collect()
+    }
+
+    async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> Duration {
+        let start = Instant::now();
+        while !holds(self) {
+            let batch = tokio::time::timeout(Duration::from_secs(5), self.batches.recv()).await;
+            let batch = batch.unwrap_or_else(|_| panic!("waiting until {what}, found {:?} and {:?}", self.names(), self.registry.problems()));
+            self.registry.apply_all(batch.expect("a source"));
+            self.world = self.registry.world().0;
+        }
+        start.elapsed()
+    }
+
+    async fn until_names(&mut self, names: &str) -> Duration {
+        self.until(names, |live| live.names() == names).await
+    }
+}
+
+fn service(name: &str) -> String {
+    format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: ns}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n")
+}
+
+fn services(names: &[&str]) -> String {
+    names.iter().map(|n| service(n)).collect()
+}
+
+#[tokio::test]
+async fn a_write_a_rename_and_a_removal_are_seen_at_once() {
+    let mut live = Live::with(&[("a.yaml", &services(&["a", "b"]))]).await;
+    assert_eq!(live.names(), "a b");
+    live.write("a.yaml", &services(&["a", "c"]));
+    let written = live.until_names("a c").await;
+    live.write(".b.tmp", &services(&["d"]));
+    fs::rename(live.path(".b.tmp"), live.path("b.yaml")).expect("a rename");
+    let renamed = live.until_names("a c d").await;
+    fs::rename(live.path("b.yaml"), live.path("a.yaml")).expect("a rename");
+    live.until_names("d").await;
+    fs::remove_file(live.path("a.yaml")).expect("a removal");
+    let removed = live.until_names("").await;
+    // The aim is 50 ms; a poll instead of an event would take two seconds.
+    for (what, took) in [("write", written), ("rename", renamed), ("removal", removed)] {
+        assert!(took < Duration::from_millis(500), "{what} took {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_loses_nothing() {
+    let mut live = Live::with(&[("a.yaml", &services(&["a", "b"]))]).await;
+    let mut file = fs::File::create(live.path("a.yaml")).expect("a file");
+    file.write_all(service("a").as_bytes()).expect("half of it");
+    live.write("z.yaml", &service("z"));
+    live.until_names("a b z").await;
+    file.write_all(service("c").as_bytes()).expect("the other half");
+    drop(file);
+    live.until_names("a c z").await;
+}
+
+#[tokio::test]
+async fn a_file_whose_writer_never_closes_it_is_taken_when_it_stands_still() {
+    let mut live = Live::with(&[("a.yaml", &services(&["a"]))]).await;
+    let mut file = fs::OpenOptions::new().append(true).open(live.path("a.yaml")).expect("a file");
+    file.write_all(service("b").as_bytes()).expect("more");
+    live.until_names("a b").await;
+    drop(file);
+}
+
+#[tokio::test]
+async fn what_is_broken_keeps_its_last_good_version_until_it_is_mended() {
+    let mut live = Live::with(&[("a.yaml", &services(&["a", "b", "c"]))]).await;
+    // One object that is refused, one that nobody can read, one that is new: only a refusal or a reading keeps `b` and `c`.
+    let refused = service("b").replace("80", "eighty");
+    live.write("a.yaml", &format!("{}{refused}---\nkind: [\n{}", service("a"), service("d")));
+    live.until("the new object is there", |live| live.names() == "a b c d").await;
+    assert_eq!(live.problems(), ["IST0106", "ISM0101"]);
+    live.write("a.yaml", &format!("{}{refused}", service("a")));
+    live.until_names("a b").await;
+    assert_eq!(live.problems(), ["IST0106"]);
+    live.write("a.yaml", &services(&["a"]));
+    live.until("the problem is gone", |live| live.names() == "a" && live.problems().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_mounted_config_map_is_swapped_as_a_whole() {
+    let mut live = Live::with(&[]).await;
+    let version = |live: &Live, n: u32, names: &[&str]| {
+        let folder = live.path(&format!("..{n}"));
+        fs::create_dir(&folder).expect("a folder");
+        fs::write(folder.join("a.yaml"), services(names)).expect("a file");
+        symlink(format!("..{n}"), live.path("..data_tmp")).expect("a link");
+        fs::rename(live.path("..data_tmp"), live.path("..data")).expect("a swap");
+    };
+    version(&live, 1, &["a"]);
+    symlink("..data/a.yaml", live.path("a.yaml")).expect("a link");
+    live.until_names("a").await;
+    version(&live, 2, &["a", "b"]);
+    fs::remove_dir_all(live.path("..1")).expect("a removal");
+    let took = live.until_names("a b").await;
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test]
+async fn new_folders_are_watched_and_removed_ones_forgotten() {
+    let mut live = Live::with(&[]).await;
+    fs::create_dir_all(live.path("deep/er")).expect("folders");
+    live.write("deep/er/a.json", r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": "ns"}, "spec": {}}"#);
+    live.until_names("a").await;
+    live.write("deep/er/b.yml", &service("b"));
+    live.until_names("a b").await;
+    fs::remove_dir_all(live.path("deep")).expect("a removal");
+    live.until_names("").await;
+    fs::create_dir_all(live.path("deep/er")).expect("folders");
+    live.write("deep/er/c.yaml", &service("c"));
+    live.until_names("c").await;
+}
+
+#[tokio::test]
+async fn a_directory_that_goes_away_is_stale_and_not_empty() {
+    let mut live = Live::with(&[("a.yaml", &service("a"))]).await;
+    let (root, aside) = (live.folder.path().join("c1"), live.folder.path().join("aside"));
+    let cluster = live.registry.clusters()[0].clone();
+    fs::rename(&root, &aside).expect("a rename");
+    live.until("the source is lost", |live| matches!(live.registry.status(&cluster), Status::Failed(_))).await;
+    assert_eq!(live.names(), "a");
+    fs::write(aside.join("b.yaml"), service("b")).expect("a file");
+    fs::rename(&aside, &root).expect("a rename");
+    live.until_names("a b").await;
+    assert_eq!(live.registry.status(&cluster), Status::Live);
+}
+
+#[tokio::test]
+async fn the_first_of_two_objects_counts_and_the_other_takes_over() {
+    let text = |port: u16| service("a").replace("80", &port.to_string());
+    let mut live = Live::with(&[("a.yaml", &text(81)), ("b.yaml", &text(82))]).await;
+    let port = |live: &Live| live.world.catalog.services.values().next().map(|s| s.ports[0].number);
+    assert_eq!((port(&live), live.problems()), (Some(81), vec!["ISM0201"]));
+    fs::remove_file(live.path("a.yaml")).expect("a removal");
+    live.until("the other one counts", |live| port(live) == Some(82) && live.problems().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_long_is_refused_unread() {
+    let mut live = Live::with(&[("a.yaml", &service("a"))]).await;
+    let file = fs::File::create(live.path("huge.yaml")).expect("a file");
+    file.set_len((64 << 20) + 1).expect("a length");
+    drop(file);
+    live.until("it is refused", |live| live.problems() == ["ISM0202"]).await;
+    assert_eq!(live.names(), "a");
+    fs::remove_file(Path::new(&live.path("huge.yaml"))).expect("a removal");
+    live.until("the problem is gone", |live| live.problems().is_empty()).await;
+}
