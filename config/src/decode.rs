@@ -81,7 +81,7 @@ impl Decoding {
 }
 
 /// Writes `.name`, or `["name"]` where the name would not read as one.
-fn push_key(path: &mut String, name: &str) {
+pub(crate) fn push_key(path: &mut String, name: &str) {
     if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') && !name.is_empty() {
         if !path.is_empty() {
             path.push('.');
@@ -140,12 +140,8 @@ impl de::Error for Misfit {
     }
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         let expected = plain_words(&expected.to_string());
-        let hint = (expected == "a text")
-            .then(|| match found {
-                Unexpected::Signed(_) | Unexpected::Unsigned(_) | Unexpected::Float(_) | Unexpected::Bool(_) => Some("put it in quotes".to_owned()),
-                _ => None,
-            })
-            .flatten();
+        let bare = matches!(found, Unexpected::Signed(_) | Unexpected::Unsigned(_) | Unexpected::Float(_) | Unexpected::Bool(_));
+        let hint = (expected == "a text" && bare).then(|| "put it in quotes".to_owned());
         Self { message: format!("expected {expected}, found {}", found_words(found)), hint, ..Self::default() }
     }
     fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -185,7 +181,15 @@ fn found_words(found: Unexpected<'_>) -> String {
         Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
         Unexpected::Seq => "a list".to_owned(),
         Unexpected::Map => "a mapping".to_owned(),
-        other => other.to_string(),
+        Unexpected::Char(_)
+        | Unexpected::Bytes(_)
+        | Unexpected::NewtypeStruct
+        | Unexpected::Enum
+        | Unexpected::UnitVariant
+        | Unexpected::NewtypeVariant
+        | Unexpected::TupleVariant
+        | Unexpected::StructVariant
+        | Unexpected::Other(_) => found.to_string(),
     }
 }
 
@@ -246,7 +250,9 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
                 [(key, node)] => visitor.visit_enum(Choice { key, node, on: self.on }),
                 _ => Err(de::Error::custom(format!("expected exactly one of {}", variants.join(", ")))),
             },
-            _ => Err(de::Error::custom(format!("expected one of {}", variants.join(", ")))),
+            Tree::Null | Tree::Bool(_) | Tree::Signed(_) | Tree::Unsigned(_) | Tree::Float(_) | Tree::List(_) => {
+                Err(de::Error::custom(format!("expected one of {}", variants.join(", "))))
+            }
         }
     }
 

@@ -14,4 +14,5 @@ pub mod name;
 pub mod object;
 pub mod parse;
 pub mod problem;
+pub mod validate;
 pub mod value;

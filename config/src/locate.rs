@@ -93,11 +93,13 @@ pub(crate) fn trees(text: &str, first_line: u32) -> (Vec<Node<'_>>, Option<Unrea
         }
     }
     // The YAML reader follows YAML 1.2 closely; JSON that it refuses (tabs, surrogate pairs) is still JSON.
-    if failed.is_some() && builder.documents.is_empty() && text.trim_start().starts_with('{') {
-        if let Ok(mut node) = serde_json::from_str::<Node<'_>>(text) {
-            node.spot = Spot { line: first_line, column: 1 };
-            return (vec![node], None);
-        }
+    if failed.is_some()
+        && builder.documents.is_empty()
+        && text.trim_start().starts_with('{')
+        && let Ok(mut node) = serde_json::from_str::<Node<'_>>(text)
+    {
+        node.spot = Spot { line: first_line, column: 1 };
+        return (vec![node], None);
     }
     (builder.documents, failed)
 }
@@ -228,10 +230,7 @@ fn refuse(spot: Spot, message: impl Into<String>) -> Unreadable {
 fn merged<'t>(entries: Vec<(Key<'t>, Node<'t>)>) -> Result<Vec<(Key<'t>, Node<'t>)>, Unreadable> {
     let (merges, mut kept): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| key.name == "<<");
     for (_, node) in merges {
-        let sources = match node.tree {
-            Tree::List(items) => items,
-            tree => vec![Node { spot: node.spot, tree }],
-        };
+        let sources = if let Tree::List(items) = node.tree { items } else { vec![node] };
         for source in sources {
             let Tree::Map(source) = source.tree else { return Err(refuse(source.spot, "expected a mapping to merge")) };
             let names: HashSet<String> = kept.iter().map(|(key, _)| key.name.to_string()).collect();

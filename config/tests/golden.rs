@@ -9,6 +9,7 @@ use std::sync::Arc;
 use isthmus_config::name::ClusterId;
 use isthmus_config::parse::{Document, parse};
 use isthmus_config::problem::Problem;
+use isthmus_config::validate::validate;
 
 fn shown(problem: &Problem) -> String {
     let spot = problem.origin.spot(&problem.path);
@@ -40,7 +41,7 @@ fn outcome(text: &[u8]) -> String {
     let mut out = "objects:\n".to_owned();
     parsed.documents.iter().for_each(|d| out.push_str(&(named(d) + "\n")));
     out.push_str("problems:\n");
-    let found = parsed.problems;
+    let found: Vec<Problem> = parsed.problems.into_iter().chain(parsed.documents.iter().flat_map(validate)).collect();
     found.iter().for_each(|p| out.push_str(&(shown(p) + "\n")));
     out
 }
