@@ -5,6 +5,7 @@
 //! and failure < decide < explain.
 
 pub mod balance;
+pub mod compile;
 pub mod decide;
 pub mod failure;
 pub mod join;

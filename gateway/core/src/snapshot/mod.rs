@@ -3,6 +3,7 @@
 //! A snapshot holds listeners, their virtual hosts and routes; a route holds [`Slot`]s, whose endpoints live outside
 //! (see `balance`), so an endpoint change makes no new snapshot. Records that a change did not touch are the same `Arc`.
 
+mod dump;
 mod held;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::model::Protocol;
 use crate::policy::{Cors, Fault, Mirror, RetryPolicy, RouteTimeout};
 use crate::route::{DirectResponse, HeaderEdits, HostTable, Match, Redirect, Rewrite, RouteIndex};
 
+pub use dump::Dump;
 pub use held::{Held, Pin};
 
 /// Where a listener listens.
@@ -102,7 +104,7 @@ pub enum Front {
     /// Requests are routed by host.
     Http(HttpFront),
     /// Bytes go to one weighted choice of backends (G-45).
-    Tcp(TcpFront),
+    Tcp(Arc<TcpFront>),
     /// TLS servers: listed and counted in conflicts; the port stays closed, for the reason given.
     Closed(Arc<str>),
 }
@@ -113,7 +115,7 @@ pub struct HttpFront {
     /// The route configuration's name as users see it, `http.8080` (G-4).
     pub name: Arc<str>,
     /// Host name to position in `virtual_hosts` (G-26).
-    pub hosts: HostTable,
+    pub hosts: Arc<HostTable>,
     /// The virtual hosts; none means that every request is answered 404 (G-42).
     pub virtual_hosts: Vec<Arc<VirtualHost>>,
 }

@@ -1,0 +1,243 @@
+//! One record per host that routes name: its service, its rule, what routes read of it, its backends and who reads it.
+//!
+//! Routes see [`Facts`] alone: whether the service is there, its port numbers, declared subsets, hash policies. Facts compare
+//! by value, so a change that routes cannot see (an endpoint, a weight of a policy, a label) runs no route again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use isthmus_config::name::Hostname;
+
+use super::lookup::Rules;
+use super::merge::Rule;
+use super::resolve::{Effective, HashRule, hash_for, hash_rules};
+use crate::balance::{BackendKey, BackendPolicy, HashKey, Slot, View, view};
+use crate::model::{Endpoint, Protocol, Resolution, Service, World};
+
+/// What a host is to a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// No service has that name.
+    #[default]
+    Unknown,
+    /// Its service is not exported to the gateway's namespace (M-5).
+    Hidden,
+    /// Another host's name (V-26).
+    Alias(Hostname),
+    /// A service with these TCP ports.
+    Ports(Vec<u16>),
+}
+
+/// What routes read of a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) standing: Standing,
+    /// Declared subsets; of a DNS service only those with an endpoint (contract 3.7).
+    subsets: Vec<Arc<str>>,
+    hashes: Vec<HashRule>,
+}
+
+impl Facts {
+    fn of(service: Option<&Service>, rule: Option<&Rule>, endpoints: &[Endpoint], gateway_namespace: &str) -> Self {
+        let Some(service) = service else { return Self::default() };
+        if !service.export_to.includes(gateway_namespace) {
+            return Self { standing: Standing::Hidden, ..Self::default() };
+        }
+        if let Some(alias) = &service.alias {
+            return Self { standing: Standing::Alias(alias.clone()), ..Self::default() };
+        }
+        let ports = service.ports.iter().filter(|p| p.protocol != Protocol::Udp).map(|p| p.number).collect();
+        let by_name = matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+        let subsets = rule.into_iter().flat_map(Rule::subsets);
+        let subsets = subsets.filter(|s| !by_name || endpoints.iter().any(|e| selects(&s.labels, e))).map(|s| s.name.as_str().into()).collect();
+        Self { standing: Standing::Ports(ports), subsets, hashes: rule.map(hash_rules).unwrap_or_default() }
+    }
+    /// True where routes may name the subset; "" is the service itself.
+    pub(super) fn has_subset(&self, name: &str) -> bool {
+        name.is_empty() || self.subsets.iter().any(|s| **s == *name)
+    }
+    /// What a destination hashes, `port` being the one that the route names.
+    pub(super) fn hash(&self, subset: &str, port: Option<u16>) -> Option<HashKey> {
+        hash_for(&self.hashes, subset, port)
+    }
+    pub(super) fn subsets(&self) -> &[Arc<str>] {
+        &self.subsets
+    }
+}
+
+fn selects(labels: &isthmus_config::object::Labels, endpoint: &Endpoint) -> bool {
+    labels.iter().all(|(k, v)| endpoint.workload.labels.get(k) == Some(v))
+}
+
+/// A backend that routes send to.
+#[derive(Debug)]
+pub(super) struct Backend {
+    pub(super) slot: Arc<Slot>,
+    /// What the slot shows once the plan is published.
+    pub(super) view: Arc<View>,
+    /// How many fragments name it.
+    users: usize,
+}
+
+/// A host that routes name.
+#[derive(Debug, Default)]
+pub(super) struct Host<R: Ord> {
+    pub(super) service: Option<Arc<Service>>,
+    pub(super) rule: Option<Arc<Rule>>,
+    pub(super) facts: Arc<Facts>,
+    pub(super) readers: BTreeSet<R>,
+    pub(super) backends: BTreeMap<(u16, Arc<str>), Backend>,
+}
+
+/// Every host that routes name. `R` names a reader.
+#[derive(Debug)]
+pub(super) struct Hosts<R: Ord> {
+    pub(super) records: HashMap<Hostname, Host<R>>,
+    seed: u64,
+    /// How many views were made since [`Self::take_runs`].
+    runs: u64,
+}
+
+impl<R: Ord + Clone> Hosts<R> {
+    /// No host yet; the turns of ROUND_ROBIN begin where `seed` says.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { records: HashMap::new(), seed, runs: 0 }
+    }
+
+    /// The host's record, made where it is missing. The reader is run again when the facts change.
+    pub(super) fn read(&mut self, world: &World, rules: &Rules, host: &Hostname, reader: &R) -> Arc<Facts> {
+        if !self.records.contains_key(host) {
+            self.records
+                .insert(host.clone(), Host { service: None, rule: None, facts: Arc::default(), readers: BTreeSet::new(), backends: BTreeMap::new() });
+            self.look(world, rules, host);
+        }
+        let Some(record) = self.records.get_mut(host) else { return Arc::default() };
+        record.readers.insert(reader.clone());
+        record.facts.clone()
+    }
+
+    /// Looks service, rule and facts up anew; true where the facts differ.
+    pub(super) fn look(&mut self, world: &World, rules: &Rules, host: &Hostname) -> bool {
+        let Some(record) = self.records.get_mut(host) else { return false };
+        record.service = world.catalog.services.get(host).cloned();
+        record.rule = record.service.as_ref().and_then(|s| rules.find(world, s));
+        let endpoints = world.catalog.endpoints.get(host).map_or(&[][..], |e| e);
+        let facts = Facts::of(record.service.as_deref(), record.rule.as_deref(), endpoints, &world.gateway.namespace);
+        if *record.facts == facts {
+            return false;
+        }
+        record.facts = Arc::new(facts);
+        true
+    }
+
+    /// The slot of a backend whose facts say that it exists, made where it is missing.
+    pub(super) fn slot(&mut self, world: &World, key: &BackendKey) -> Option<Arc<Slot>> {
+        let record = self.records.get_mut(&key.host)?;
+        if let Some(backend) = record.backends.get(&(key.port, key.subset.clone())) {
+            return Some(backend.slot.clone());
+        }
+        let view = record.view(world, key.port, &key.subset, None)?;
+        self.runs += 1;
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let slot = Arc::new(Slot::new(key.clone(), view, self.seed >> 33));
+        let view = slot.view.load_full();
+        record.backends.insert((key.port, key.subset.clone()), Backend { slot: slot.clone(), view, users: 0 });
+        Some(slot)
+    }
+
+    /// How many views were made since the last time.
+    pub(super) fn take_runs(&mut self) -> u64 {
+        std::mem::take(&mut self.runs)
+    }
+
+    /// Makes the views of a host's backends anew and adds those that differ to `changed`.
+    pub(super) fn refresh(&mut self, world: &World, host: &Hostname, changed: &mut Vec<(Arc<Slot>, Arc<View>)>) {
+        let Some(record) = self.records.get(host) else { return };
+        let mut fresh = Vec::new();
+        for ((port, subset), backend) in &record.backends {
+            self.runs += 1;
+            if let Some(view) = record.view(world, *port, subset, Some(&backend.view)).filter(|v| !same(v, &backend.view)) {
+                fresh.push(((*port, subset.clone()), Arc::new(view)));
+            }
+        }
+        let Some(record) = self.records.get_mut(host) else { return };
+        for (key, view) in fresh {
+            if let Some(backend) = record.backends.get_mut(&key) {
+                backend.view = view.clone();
+                changed.push((backend.slot.clone(), view));
+            }
+        }
+    }
+
+    /// True while some fragment names the slot's backend.
+    pub(super) fn names(&self, slot: &Arc<Slot>) -> bool {
+        let key = &slot.key;
+        let backend = self.records.get(&key.host).and_then(|r| r.backends.get(&(key.port, key.subset.clone())));
+        backend.is_some_and(|b| Arc::ptr_eq(&b.slot, slot))
+    }
+
+    /// A fragment names the backends.
+    pub(super) fn hold<'a>(&mut self, keys: impl IntoIterator<Item = &'a BackendKey>) {
+        for key in keys {
+            if let Some(backend) = self.records.get_mut(&key.host).and_then(|r| r.backends.get_mut(&(key.port, key.subset.clone()))) {
+                backend.users += 1;
+            }
+        }
+    }
+    /// A fragment is gone, or names others now.
+    pub(super) fn release<'a>(&mut self, keys: impl IntoIterator<Item = &'a BackendKey>) {
+        for key in keys {
+            if let Some(backend) = self.records.get_mut(&key.host).and_then(|r| r.backends.get_mut(&(key.port, key.subset.clone()))) {
+                backend.users = backend.users.saturating_sub(1);
+            }
+        }
+    }
+    /// A reader no longer reads the hosts.
+    pub(super) fn forget<'a>(&mut self, hosts: impl IntoIterator<Item = &'a Hostname>, reader: &R) {
+        for host in hosts {
+            if let Some(record) = self.records.get_mut(host) {
+                record.readers.remove(reader);
+            }
+        }
+    }
+    /// Drops backends that nobody names and hosts that nobody reads.
+    pub(super) fn sweep(&mut self, hosts: &BTreeSet<Hostname>) {
+        for host in hosts {
+            if let Some(record) = self.records.get_mut(host) {
+                record.backends.retain(|_, b| b.users > 0);
+                if record.readers.is_empty() && record.backends.is_empty() {
+                    self.records.remove(host);
+                }
+            }
+        }
+    }
+}
+
+impl<R: Ord> Host<R> {
+    fn view(&self, world: &World, port: u16, subset: &str, previous: Option<&View>) -> Option<View> {
+        let service = self.service.as_ref()?;
+        let number = service.port(port)?;
+        let policy = self.policy(world, port, subset)?;
+        let labels = match subset {
+            "" => None,
+            name => Some(&self.rule.as_ref()?.subset(name)?.labels),
+        };
+        let endpoints = match service.resolution {
+            Resolution::None | Resolution::DynamicDns => &[][..],
+            Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e),
+        };
+        let chosen: Vec<&Endpoint> = endpoints.iter().filter(|e| e.port_name == number.name && labels.is_none_or(|l| selects(l, e))).collect();
+        Some(view(policy, &chosen, previous))
+    }
+
+    /// The policy of one backend.
+    pub(super) fn policy(&self, world: &World, port: u16, subset: &str) -> Option<BackendPolicy> {
+        let protocol = self.service.as_ref()?.port(port)?.protocol;
+        Some(Effective::of(self.rule.as_deref(), subset, port, &world.mesh).policy(protocol, &world.mesh))
+    }
+}
+
+/// True where two views show the same.
+fn same(a: &View, b: &View) -> bool {
+    a.policy == b.policy && a.members.len() == b.members.len() && a.members.iter().zip(&b.members).all(|(a, b)| Arc::ptr_eq(a, b))
+}

@@ -1,0 +1,145 @@
+//! What is asked for, accepted, and comes with later work: a warning for each field, with its path, never silence.
+//!
+//! An object is read by itself, whether or not anything uses it, so its lines change only when it does.
+
+use std::collections::BTreeMap;
+
+use isthmus_config::istio::destination_rule::{ClientTlsMode, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy};
+use isthmus_config::istio::gateway::Gateway;
+use isthmus_config::istio::service_entry::{Resolution, ServiceEntry};
+use isthmus_config::object::{Kind, Object, ObjectRef};
+use isthmus_config::problem::{Problem, Severity};
+
+use super::report::code;
+use crate::model::{Changes, World};
+
+/// Reads changed objects anew; true where a line may differ.
+pub(super) fn update(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &World, changes: &Changes) -> bool {
+    let documents = &world.documents;
+    let all: Vec<ObjectRef>;
+    let objects: Vec<&ObjectRef> = if changes.all {
+        let named = |kind| move |(namespace, name): &crate::model::NamespacedName| ObjectRef::new(kind, namespace.clone(), name.clone());
+        all = (documents.destination_rules.keys().map(named(Kind::DestinationRule)))
+            .chain(documents.gateways.keys().map(named(Kind::Gateway)))
+            .chain(documents.service_entries.keys().map(named(Kind::ServiceEntry)))
+            .chain(documents.envoy_filters.keys().map(named(Kind::EnvoyFilter)))
+            .collect();
+        lines.clear();
+        all.iter().collect()
+    } else {
+        changes.objects.iter().collect()
+    };
+    for object in &objects {
+        let name = (object.namespace.clone(), object.name.clone());
+        let found = match object.kind {
+            Kind::DestinationRule => documents.destination_rules.get(&name).map(|o| destination_rule(o, object)),
+            Kind::Gateway => documents.gateways.get(&name).map(|o| gateway(o, object)),
+            Kind::ServiceEntry => documents.service_entries.get(&name).map(|o| service_entry(o, object)),
+            Kind::EnvoyFilter => documents.envoy_filters.get(&name).map(|o| vec![line(o, object, "spec.configPatches", "EnvoyFilter patches")]),
+            Kind::VirtualService
+            | Kind::WorkloadEntry
+            | Kind::WorkloadGroup
+            | Kind::Service
+            | Kind::EndpointSlice
+            | Kind::Pod
+            | Kind::Node
+            | Kind::Namespace
+            | Kind::Secret => None,
+        };
+        match found.filter(|f| !f.is_empty()) {
+            Some(found) => drop(lines.insert((*object).clone(), found)),
+            None => drop(lines.remove(*object)),
+        }
+    }
+    !objects.is_empty()
+}
+
+fn line<S>(object: &Object<S>, name: &ObjectRef, path: impl Into<String>, about: &str) -> Problem {
+    Problem::new(Severity::Warning, code::NOT_YET, format!("not in force yet: {about}")).of(name.clone(), &object.origin).at(path)
+}
+
+fn gateway(object: &Object<Gateway>, name: &ObjectRef) -> Vec<Problem> {
+    let servers = object.spec.servers.iter().enumerate().filter(|(_, s)| !s.default_endpoint.is_empty());
+    servers.map(|(i, _)| line(object, name, format!("spec.servers[{i}].defaultEndpoint"), "defaultEndpoint")).collect()
+}
+
+fn service_entry(object: &Object<ServiceEntry>, name: &ObjectRef) -> Vec<Problem> {
+    match object.spec.resolution {
+        Resolution::DynamicDns => vec![line(object, name, "spec.resolution", "names taken from the request")],
+        Resolution::None | Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => Vec::new(),
+    }
+}
+
+fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<Problem> {
+    let mut asked: Vec<(String, &'static str)> = Vec::new();
+    let mut read = |policy: Option<&TrafficPolicy>, path: &str| {
+        let Some(policy) = policy else { return };
+        let mut found = Vec::new();
+        blocks(&mut found, path, policy.load_balancer.as_ref(), policy.connection_pool.as_ref());
+        let outer = [
+            (policy.outlier_detection.is_some(), "outlierDetection", "outlier detection"),
+            (policy.tls.as_ref().is_some_and(|t| t.mode != ClientTlsMode::Disable), "tls", "TLS towards endpoints"),
+            (policy.tunnel.is_some(), "tunnel", "tunnels"),
+            (policy.proxy_protocol.is_some(), "proxyProtocol", "PROXY headers towards endpoints"),
+            (policy.retry_budget.is_some(), "retryBudget", "retry budgets"),
+        ];
+        found.extend(outer.into_iter().filter(|(set, _, _)| *set).map(|(_, field, about)| (format!("{path}.{field}"), about)));
+        for (i, level) in policy.port_level_settings.iter().enumerate() {
+            let path = format!("{path}.portLevelSettings[{i}]");
+            blocks(&mut found, &path, level.load_balancer.as_ref(), level.connection_pool.as_ref());
+            if level.outlier_detection.is_some() {
+                found.push((format!("{path}.outlierDetection"), "outlier detection"));
+            }
+            if level.tls.as_ref().is_some_and(|t| t.mode != ClientTlsMode::Disable) {
+                found.push((format!("{path}.tls"), "TLS towards endpoints"));
+            }
+        }
+        asked.extend(found);
+    };
+    read(object.spec.traffic_policy.as_ref(), "spec.trafficPolicy");
+    for (i, subset) in object.spec.subsets.iter().enumerate() {
+        read(subset.traffic_policy.as_ref(), &format!("spec.subsets[{i}].trafficPolicy"));
+    }
+    asked.into_iter().map(|(path, about)| line(object, name, path, about)).collect()
+}
+
+fn blocks(found: &mut Vec<(String, &'static str)>, path: &str, lb: Option<&LoadBalancerSettings>, pool: Option<&ConnectionPoolSettings>) {
+    let mut add = |block: &str, fields: &[(bool, &str, &'static str)]| {
+        found.extend(fields.iter().filter(|(set, _, _)| *set).map(|(_, field, about)| (format!("{path}.{block}.{field}"), *about)));
+    };
+    if let Some(lb) = lb {
+        add(
+            "loadBalancer",
+            &[
+                (lb.locality_lb_setting.is_some(), "localityLbSetting", "locality load balancing"),
+                (lb.zone_aware_lb_setting.is_some(), "zoneAwareLbSetting", "zone-aware load balancing"),
+                (lb.warmup.is_some(), "warmup", "warm-up"),
+                (lb.warmup_duration_secs.is_some(), "warmupDurationSecs", "warm-up"),
+                (lb.backend_utilization.is_some(), "backendUtilization", "load reports of backends"),
+            ],
+        );
+    }
+    if let Some(tcp) = pool.and_then(|p| p.tcp.as_ref()) {
+        add(
+            "connectionPool.tcp",
+            &[
+                (tcp.max_connections != 0, "maxConnections", "limits on connections"),
+                (tcp.tcp_keepalive.is_some(), "tcpKeepalive", "TCP keep-alive towards endpoints"),
+                (tcp.max_connection_duration.is_some(), "maxConnectionDuration", "limits on a connection's age"),
+            ],
+        );
+    }
+    if let Some(http) = pool.and_then(|p| p.http.as_ref()) {
+        add(
+            "connectionPool.http",
+            &[
+                (http.http1_max_pending_requests != 0, "http1MaxPendingRequests", "limits on waiting requests"),
+                (http.http2_max_requests != 0, "http2MaxRequests", "limits on requests"),
+                (http.max_requests_per_connection != 0, "maxRequestsPerConnection", "limits on requests of a connection"),
+                (http.max_retries != 0, "maxRetries", "limits on retries"),
+                (http.max_concurrent_streams != 0, "maxConcurrentStreams", "limits on streams"),
+                (http.http2_keep_alive.is_some(), "http2KeepAlive", "HTTP/2 keep-alive"),
+            ],
+        );
+    }
+}

@@ -1,0 +1,353 @@
+//! The passes over a compiler's records, in order, each noting for the next what is to be run again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use isthmus_config::mesh::PathNormalizationType;
+use isthmus_config::name::Hostname;
+use isthmus_config::object::{Kind, ObjectRef};
+
+use super::bind::{Binding, Bound, bind};
+use super::fragments::{Fragment, FragmentKey, make};
+use super::listeners::{Family, Planned, plan, tls_problem, translates};
+use super::vhosts::{self, Inputs};
+use super::{Compiler, Counters, Entry, Plan, Report, later};
+use crate::balance::{Slot, View};
+use crate::model::{Changes, NamespacedName, World};
+use crate::route::PathNormalization;
+use crate::snapshot::{ConnectionOptions, ListenKey, Listener, Snapshot};
+
+/// What one compilation has found to do.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    counters: Counters,
+    views: Vec<(Arc<Slot>, Arc<View>)>,
+    /// The listeners' plans differ.
+    replanned: bool,
+    /// Fragments to make again.
+    fragments: BTreeSet<FragmentKey>,
+    /// Virtual hosts to look at.
+    hosts: BTreeSet<(ListenKey, Hostname)>,
+    /// Listeners to make again.
+    fronts: BTreeSet<ListenKey>,
+    /// Hosts that may have lost their readers.
+    sweep: BTreeSet<Hostname>,
+    /// Something that the report tells of was run.
+    retell: bool,
+}
+
+impl Compiler {
+    /// Rules and hosts: what a host is to routes, and the views of its backends.
+    pub(super) fn hosts(&mut self, world: &World, changes: &Changes, pass: &mut Pass) {
+        let touched = self.rules.update(world, changes);
+        let mut stale: BTreeSet<Hostname> = BTreeSet::new();
+        if changes.all {
+            stale.extend(self.table.records.keys().cloned());
+            pass.fragments.extend(self.fragments.keys().cloned());
+        } else {
+            let known = |h: &&Hostname| self.table.records.contains_key(*h);
+            stale.extend(changes.services.iter().chain(&changes.endpoints).filter(known).cloned());
+            for host in &touched {
+                if host.is_wildcard() {
+                    stale.extend(self.table.records.keys().filter(|h| host.covers(h)).cloned());
+                } else if known(&host) {
+                    stale.insert(host.clone());
+                }
+            }
+        }
+        for host in &stale {
+            if self.table.look(world, &self.rules, host) {
+                pass.fragments.extend(self.table.records.get(host).into_iter().flat_map(|r| r.readers.iter().cloned()));
+            }
+            self.table.refresh(world, host, &mut pass.views);
+        }
+    }
+
+    /// Listeners as the Gateways ask for them.
+    pub(super) fn listeners(&mut self, world: &World, changes: &Changes, pass: &mut Pass) {
+        let translator = |h: &Hostname| self.plans.services.contains(h) || world.catalog.services.get(h).is_some_and(|s| translates(s, world));
+        let asked = changes.all
+            || changes.objects.iter().any(|o| o.kind == Kind::Gateway)
+            || changes.services.iter().any(translator)
+            || changes.endpoints.iter().any(|h| self.plans.services.contains(h));
+        if !asked {
+            return;
+        }
+        let options = options(world);
+        if *self.options != options {
+            self.options = Arc::new(options);
+            pass.fronts.extend(self.listeners.keys().cloned());
+        }
+        let plans = plan(world);
+        if plans == self.plans {
+            return;
+        }
+        self.plans = plans;
+        pass.replanned = true;
+        pass.retell = true;
+        pass.fronts.extend(self.plans.listeners.keys().cloned());
+        pass.hosts.extend(self.nodes.keys().cloned());
+        let redirects = self
+            .plans
+            .listeners
+            .values()
+            .flat_map(|p| p.servers.iter().filter(|s| s.redirect).flat_map(|s| s.hosts.iter().map(|(_, h)| (p.key.clone(), h.clone()))));
+        pass.hosts.extend(redirects);
+    }
+
+    /// VirtualServices to servers; notes the fragments that are missing and the hosts that gain or lose an offer.
+    pub(super) fn bind(&mut self, world: &World, changes: &Changes, pass: &mut Pass) {
+        let names: BTreeSet<NamespacedName> = if changes.all || pass.replanned {
+            self.bound.keys().chain(world.documents.virtual_services.keys()).cloned().collect()
+        } else {
+            let services = changes.objects.iter().filter(|o| o.kind == Kind::VirtualService);
+            services.map(|o| (o.namespace.clone(), o.name.clone())).collect()
+        };
+        for name in names {
+            pass.counters.bound_run += 1;
+            pass.retell = true;
+            let changed = changes.all || changes.objects.contains(&ObjectRef::new(Kind::VirtualService, name.0.clone(), name.1.clone()));
+            if changed && let Some(readers) = self.readers.get(&name) {
+                pass.fragments.extend(readers.iter().cloned());
+            }
+            let old = self.bound.remove(&name);
+            if let Some(old) = &old {
+                self.withdraw(&name, old, pass);
+            }
+            if let Some(object) = world.documents.virtual_services.get(&name) {
+                let bound = bind(world, &self.plans.listeners, object);
+                self.offer(&name, &bound, pass);
+                self.bound.insert(name.clone(), bound);
+            }
+            let kept = self.bound.get(&name);
+            let lost = |b: &&Binding| !kept.is_some_and(|k| k.servers.iter().any(|s| s.gateway == b.gateway && s.port == b.port));
+            pass.fragments.extend(old.iter().flat_map(|o| o.servers.iter().filter(lost)).map(|b| fragment_key(&name, &b.gateway, b.port)));
+        }
+    }
+
+    fn withdraw(&mut self, name: &NamespacedName, old: &Bound, pass: &mut Pass) {
+        for binding in &old.servers {
+            let entry: Entry = (binding.server, name.clone());
+            for domain in &binding.domains {
+                let key = (binding.listener.clone(), domain.clone());
+                if let Some(entries) = self.offers.get_mut(&key) {
+                    entries.remove(&entry);
+                    if entries.is_empty() {
+                        self.offers.remove(&key);
+                    }
+                }
+                pass.hosts.insert(key);
+            }
+            if let Some(entries) = self.streams.get_mut(&binding.listener) {
+                entries.remove(&entry);
+                if entries.is_empty() {
+                    self.streams.remove(&binding.listener);
+                }
+                pass.fronts.insert(binding.listener.clone());
+            }
+        }
+    }
+
+    fn offer(&mut self, name: &NamespacedName, bound: &Bound, pass: &mut Pass) {
+        for binding in &bound.servers {
+            let entry: Entry = (binding.server, name.clone());
+            if self.family(&binding.listener) == Some(Family::Http) {
+                for domain in &binding.domains {
+                    let key = (binding.listener.clone(), domain.clone());
+                    self.offers.entry(key.clone()).or_default().insert(entry.clone());
+                    pass.hosts.insert(key);
+                }
+            } else {
+                self.streams.entry(binding.listener.clone()).or_default().insert(entry);
+                pass.fronts.insert(binding.listener.clone());
+            }
+            let key = fragment_key(name, &binding.gateway, binding.port);
+            if !self.fragments.contains_key(&key) {
+                pass.fragments.insert(key);
+            }
+        }
+    }
+
+    fn family(&self, listener: &ListenKey) -> Option<Family> {
+        self.plans.listeners.get(listener).map(|p| p.family)
+    }
+
+    /// Fragments: routes of one VirtualService for one server port. Those that nobody binds any more go.
+    pub(super) fn fragments(&mut self, world: &World, pass: &mut Pass) {
+        for key in std::mem::take(&mut pass.fragments) {
+            let bound = self.bound.get(&key.service);
+            let wanted = |b: &&Binding| b.gateway == key.gateway && b.port == key.port;
+            let bindings: Vec<_> = bound.into_iter().flat_map(|b| b.servers.iter().filter(wanted)).collect();
+            let fresh = match bound {
+                Some(bound) if !bindings.is_empty() => Some(Arc::new(make(world, &self.rules, &mut self.table, &key, &bound.object))),
+                Some(_) | None => None,
+            };
+            for binding in &bindings {
+                pass.hosts.extend(binding.domains.iter().map(|d| (binding.listener.clone(), d.clone())).filter(|k| self.offers.contains_key(k)));
+                if self.streams.contains_key(&binding.listener) {
+                    pass.fronts.insert(binding.listener.clone());
+                }
+            }
+            pass.retell = true;
+            self.replace(key, fresh, pass);
+        }
+    }
+
+    /// Puts a fragment in its place and hands over what the old one held.
+    fn replace(&mut self, key: FragmentKey, fresh: Option<Arc<Fragment>>, pass: &mut Pass) {
+        let old = self.fragments.remove(&key);
+        if let Some(fresh) = &fresh {
+            pass.counters.fragments_run += 1;
+            self.table.hold(&fresh.backends);
+            pass.sweep.extend(fresh.hosts.iter().cloned());
+            for object in &fresh.objects {
+                self.readers.entry(object.clone()).or_default().insert(key.clone());
+            }
+        }
+        if let Some(old) = old {
+            let still = |h: &&Hostname| !fresh.as_ref().is_some_and(|f| f.hosts.contains(*h));
+            self.table.release(&old.backends);
+            self.table.forget(old.hosts.iter().filter(still), &key);
+            pass.sweep.extend(old.hosts.iter().cloned());
+            for object in old.objects.iter().filter(|o| !fresh.as_ref().is_some_and(|f| f.objects.contains(*o))) {
+                if let Some(readers) = self.readers.get_mut(object) {
+                    readers.remove(&key);
+                    if readers.is_empty() {
+                        self.readers.remove(object);
+                    }
+                }
+            }
+        }
+        if let Some(fresh) = fresh {
+            self.fragments.insert(key, fresh);
+        }
+    }
+
+    /// Virtual hosts from the fragments that are offered for them.
+    pub(super) fn virtual_hosts(&mut self, pass: &mut Pass) {
+        for key in std::mem::take(&mut pass.hosts) {
+            let planned = self.plans.listeners.get(&key.0).filter(|p| p.family == Family::Http);
+            let before = self.nodes.get(&key).and_then(|n| n.built.clone());
+            if let Some(planned) = planned {
+                let inputs = self.inputs(planned, &key);
+                if let Some(node) = vhosts::make(&key.1, inputs, self.nodes.get(&key)) {
+                    pass.counters.vhosts_run += u64::from(node.built.is_some());
+                    self.nodes.insert(key.clone(), node);
+                }
+            } else {
+                self.nodes.remove(&key);
+            }
+            let after = self.nodes.get(&key).and_then(|n| n.built.as_ref());
+            match (&before, after) {
+                (None, None) => drop(self.nodes.remove(&key)),
+                (Some(a), Some(b)) if Arc::ptr_eq(a, b) => {}
+                (Some(_) | None, _) => drop(pass.fronts.insert(key.0)),
+            }
+        }
+    }
+
+    fn inputs(&self, planned: &Planned, key: &(ListenKey, Hostname)) -> Inputs {
+        let mut entries: Vec<(usize, &Bound, &NamespacedName)> = Vec::new();
+        for (server, name) in self.offers.get(key).into_iter().flatten() {
+            entries.extend(self.bound.get(name).map(|b| (*server, b, name)));
+        }
+        entries.sort_by(|(a, x, _), (b, y, _)| a.cmp(b).then_with(|| x.order(y)));
+        let mut fragments = Vec::with_capacity(entries.len());
+        let mut redirect = false;
+        let mut first = None;
+        for (server, _, name) in entries {
+            let Some(offering) = planned.servers.get(server) else { continue };
+            let fragment = self.fragments.get(&fragment_key(name, &offering.gateway, offering.info.port));
+            if let Some(fragment) = fragment.filter(|f| !f.routes.is_empty()) {
+                fragments.push(fragment.clone());
+                redirect |= offering.redirect;
+                first = first.or(Some(server));
+            }
+        }
+        let naming = planned.servers.iter().position(|s| s.redirect && s.hosts.iter().any(|(_, h)| *h == key.1));
+        redirect |= naming.is_some();
+        let first = first.into_iter().chain(naming).min().unwrap_or(0);
+        Inputs { fragments, redirect, port: planned.servers.get(first).map_or(0, |s| s.info.port) }
+    }
+
+    /// Listeners from their virtual hosts, or from the one stream that they carry.
+    pub(super) fn fronts(&mut self, world: &World, pass: &mut Pass) {
+        let before = self.listeners.len();
+        self.listeners.retain(|key, _| self.plans.listeners.contains_key(key));
+        let mut changed = before != self.listeners.len() || self.snapshot.is_none();
+        for key in std::mem::take(&mut pass.fronts) {
+            let Some(planned) = self.plans.listeners.get(&key) else { continue };
+            let previous = self.listeners.get(&key);
+            let fresh = match planned.family {
+                Family::Http => vhosts::http(planned, vhosts::of(&self.nodes, &key), &self.options, previous.map(|l| &**l)),
+                Family::Tcp => vhosts::tcp(planned, self.stream(planned), &self.options),
+                Family::Tls => vhosts::tls(planned, &self.options),
+            };
+            pass.counters.listeners_run += 1;
+            if previous.is_some_and(|p| vhosts::same(p, &fresh)) {
+                continue;
+            }
+            self.listeners.insert(key, Arc::new(fresh));
+            changed = true;
+        }
+        if changed {
+            let generation = world.generation.max(self.snapshot.as_ref().map_or(0, |s| s.generation + 1));
+            let listeners: Vec<Arc<Listener>> = self.listeners.values().cloned().collect();
+            self.snapshot = Some(Arc::new(Snapshot { generation, listeners }));
+            pass.retell = true;
+            pass.replanned = true;
+        } else {
+            pass.replanned = false;
+        }
+    }
+
+    /// The first stream offered to a TCP server, in order of precedence (G-45).
+    fn stream(&self, planned: &Planned) -> Option<Arc<crate::snapshot::TcpFront>> {
+        let server = planned.servers.first()?;
+        let entries = self.streams.get(&planned.key)?;
+        let mut offers: Vec<(&Bound, &NamespacedName)> = entries.iter().filter_map(|(_, name)| Some((self.bound.get(name)?, name))).collect();
+        offers.sort_by(|(a, _), (b, _)| a.order(b));
+        offers.into_iter().find_map(|(_, name)| self.fragments.get(&fragment_key(name, &server.gateway, server.info.port))?.tcp.clone())
+    }
+
+    /// What is left: hosts that nobody names, the report, the plan.
+    pub(super) fn finish(&mut self, world: &World, changes: &Changes, mut pass: Pass) -> Plan {
+        self.table.sweep(&pass.sweep);
+        pass.views.retain(|(slot, _)| self.table.names(slot));
+        pass.counters.backends_run = self.table.take_runs();
+        pass.retell |= later::update(&mut self.later, world, changes);
+        if pass.retell {
+            let mut problems = self.plans.problems.clone();
+            for planned in self.plans.listeners.values() {
+                match planned.family {
+                    Family::Tls => problems.extend(planned.servers.iter().map(|s| tls_problem(world, s))),
+                    Family::Http | Family::Tcp => {}
+                }
+            }
+            problems.extend(self.fragments.values().flat_map(|f| f.problems.iter().cloned()));
+            problems.extend(self.later.values().flatten().cloned());
+            self.report = Arc::new(Report::new(problems));
+        }
+        let snapshot = self.snapshot.clone().filter(|_| pass.replanned);
+        Plan { snapshot, views: pass.views, report: self.report.clone(), counters: pass.counters }
+    }
+}
+
+fn fragment_key(service: &NamespacedName, gateway: &NamespacedName, port: u16) -> FragmentKey {
+    FragmentKey { service: service.clone(), gateway: gateway.clone(), port }
+}
+
+/// What the mesh asks of every connection (10.6).
+fn options(world: &World) -> ConnectionOptions {
+    let topology = &world.mesh.default_config.gateway_topology;
+    ConnectionOptions {
+        proxy_protocol: topology.proxy_protocol.is_some(),
+        trusted_proxies: topology.num_trusted_proxies,
+        path_normalization: match world.mesh.path_normalization.normalization {
+            PathNormalizationType::None => PathNormalization::None,
+            PathNormalizationType::Default | PathNormalizationType::Base => PathNormalization::Base,
+            PathNormalizationType::MergeSlashes => PathNormalization::MergeSlashes,
+            PathNormalizationType::DecodeAndMergeSlashes => PathNormalization::DecodeAndMergeSlashes,
+        },
+    }
+}
