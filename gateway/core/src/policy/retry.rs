@@ -248,7 +248,7 @@ mod tests {
             let policy = RetryPolicy::new(rule.as_ref(), mesh.as_ref(), false);
             assert_eq!((policy.attempts, &*policy.status_codes), (attempts, codes), "{about}");
             assert_eq!(policy.on.names().collect::<Vec<_>>(), on, "{about}");
-            assert_eq!(policy.previous_hosts, true, "{about}");
+            assert!(policy.previous_hosts, "{about}");
         }
     }
 

@@ -136,7 +136,7 @@ impl RouteIndex {
         }
         scratch.tried = 0;
         let holds = |position: u32| get(position as usize).matches(head).is_ok();
-        let mut best = lowest(&mut lists, &mut scratch.tried, &holds);
+        let mut best = lowest(&mut lists, &mut scratch.tried, holds);
         chunks.sort_unstable_by_key(|c| c.first);
         for chunk in chunks {
             if best.is_some_and(|best| best < chunk.first) {
@@ -226,7 +226,7 @@ fn groups<'a, 'b>(patterns: &'b [(&'a str, Positions)]) -> Vec<&'b [(&'a str, Po
     let mut groups = Vec::new();
     let mut start = 0;
     for (i, (source, _)) in patterns.iter().enumerate() {
-        let border = xxhash_rust::xxh3::xxh3_64(source.as_bytes()) % (SET as u64 / 2) == 0;
+        let border = xxhash_rust::xxh3::xxh3_64(source.as_bytes()).is_multiple_of(SET as u64 / 2);
         if border || i + 1 - start == SET || i + 1 == patterns.len() {
             groups.push(&patterns[start..=i]);
             start = i + 1;

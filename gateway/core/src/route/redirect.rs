@@ -98,3 +98,79 @@ fn kept_host<'a>(head: &Head<'a>, scheme: &str, other_port: bool) -> &'a str {
     let left = scheme != head.scheme && matches!((head.scheme, port), ("http", ":80") | ("https", ":443"));
     if other_port || left { bare } else { head.authority }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    fn check(spec: &str, matched: &str, url: &str, listener: u16) -> (u16, String) {
+        let spec: HttpRedirect = serde_json::from_str(spec).expect("a redirect in JSON");
+        let matched = Match::compile(&serde_json::from_str(matched).expect("a match in JSON")).expect("a match that compiles");
+        let (scheme, rest) = url.split_once("://").expect("an absolute URL");
+        let (authority, target) = rest.split_at(rest.find('/').expect("a path"));
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let headers = HeaderMap::new();
+        let redirect = Redirect::new(&spec).expect("a redirect that compiles");
+        let head = Head { method: "GET", scheme, authority, path, query, headers: &headers };
+        (redirect.status().as_u16(), redirect.location(&head, listener, &matched))
+    }
+
+    #[test]
+    fn locations_v50() {
+        let any = "{}";
+        let prefix = r#"{"uri": {"prefix": "/pfx/"}}"#;
+        for (about, spec, matched, url, listener, want) in [
+            ("Ex 38", r#"{"scheme": "https", "redirectCode": 308}"#, any, "http://a.com:80/x?y", 80, (308, "https://a.com/x?y")),
+            ("Ex 39", r#"{"derivePort": "FROM_REQUEST_PORT", "authority": "b.com"}"#, any, "http://a.com/x", 8080, (301, "http://b.com:8080/x")),
+            ("observed", r#"{"port": 80}"#, any, "http://a.com:8080/", 8080, (301, "http://a.com:8080/")),
+            (
+                "observed",
+                r#"{"derivePort": "FROM_PROTOCOL_DEFAULT", "scheme": "https"}"#,
+                any,
+                "http://a.com:8080/",
+                8080,
+                (301, "https://a.com:8080/"),
+            ),
+            ("observed", r#"{"port": 443, "scheme": "https"}"#, any, "http://a.com:80/", 80, (301, "https://a.com/")),
+            ("to https", r#"{"scheme": "https", "redirectCode": 308}"#, any, "http://a.com:80/https/x?y=1", 80, (308, "https://a.com/https/x?y=1")),
+            ("moved", r#"{"uri": "/new", "authority": "b.com"}"#, any, "http://a.com/moved/x?y=1", 80, (301, "http://b.com/new?y=1")),
+            ("prefix", r#"{"prefixRewrite": "/np/", "redirectCode": 302}"#, prefix, "http://a.com/pfx/x?y=1", 80, (302, "http://a.com/np/x?y=1")),
+            ("port", r#"{"port": 8443, "scheme": "https"}"#, any, "http://a.com/port", 80, (301, "https://a.com:8443/port")),
+            ("a port of its own takes the request's away", r#"{"port": 8443}"#, any, "http://a.com:81/", 80, (301, "http://a.com:8443/")),
+            (
+                "port of the request",
+                r#"{"derivePort": "FROM_REQUEST_PORT", "authority": "b.com"}"#,
+                any,
+                "http://a.com:8081/derive",
+                8081,
+                (301, "http://b.com:8081/derive"),
+            ),
+            ("port of the request, default", r#"{"derivePort": "FROM_REQUEST_PORT"}"#, any, "http://a.com/", 80, (301, "http://a.com/")),
+            ("the scheme stays, and its port", r#"{"uri": "/n"}"#, any, "http://a.com:80/x", 80, (301, "http://a.com:80/n")),
+            ("to http", r#"{"scheme": "http"}"#, any, "https://a.com:443/x", 443, (301, "http://a.com/x")),
+            ("IPv6", r#"{"scheme": "https"}"#, any, "http://[::1]:80/x", 80, (301, "https://[::1]/x")),
+            ("IPv6 without port", r#"{"port": 81}"#, any, "http://[::1]/x", 80, (301, "http://[::1]:81/x")),
+            ("a query of its own", r#"{"uri": "/n?a=b"}"#, any, "http://a.com/x?y", 80, (301, "http://a.com/n?a=b")),
+            ("a port in the authority", r#"{"authority": "b.com:99"}"#, any, "http://a.com:1/x", 80, (301, "http://b.com:99/x")),
+        ] {
+            assert_eq!(check(spec, matched, url, listener), (want.0, want.1.to_owned()), "{about}: {spec} {url}");
+        }
+    }
+
+    #[test]
+    fn only_five_codes_take_effect_1_4() {
+        for code in [300, 304, 305, 399] {
+            let spec = HttpRedirect { redirect_code: code, ..HttpRedirect::default() };
+            assert_eq!(Redirect::new(&spec).map_err(|e| e.field), Err("redirectCode".to_owned()), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_whole_host_is_sent_to_https_g40() {
+        let headers = HeaderMap::new();
+        let head = Head { method: "GET", scheme: "http", authority: "a.com:80", path: "/x", query: Some("y"), headers: &headers };
+        assert_eq!(Redirect::https_location(&head), "https://a.com:80/x?y");
+    }
+}
