@@ -6,8 +6,8 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::registry::Registry;
 use crate::settings::Settings;
-use crate::source::Batch;
 use crate::source::file::{FileSource, watch};
+use crate::source::{Batch, dns};
 
 /// Batches that may wait for the reconcile loop before sources wait for it.
 const WAITING: usize = 64;
@@ -20,7 +20,9 @@ pub fn start(settings: Settings) -> std::io::Result<(Registry, Receiver<Batch>)>
     for source in sources(&settings) {
         watch(source, tell.clone())?;
     }
+    let retry = settings.mesh.dns_refresh_rate.0;
     let registry = Registry::new(settings);
+    tokio::spawn(dns::resolve(registry.names(), tell, retry, dns::System::default()));
     Ok((registry, batches))
 }
 

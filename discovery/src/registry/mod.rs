@@ -310,7 +310,7 @@ impl Registry {
     }
 
     fn resolve(&mut self, name: Arc<str>, addresses: Arc<[IpAddr]>) {
-        if self.answers.get(&name) == Some(&addresses) || addresses.is_empty() {
+        if self.answers.get(&name) == Some(&addresses) {
             return;
         }
         let hosts = self.names_by_host.iter().filter(|(_, names)| names.contains(&name)).map(|(host, _)| host.clone());

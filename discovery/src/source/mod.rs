@@ -14,6 +14,7 @@ use isthmus_config::parse::Document;
 use isthmus_config::problem::Problem;
 use isthmus_core::join::{Namespace, Node, PodFact, ServiceFact, SliceFact};
 
+pub(crate) mod dns;
 pub mod file;
 
 /// Who tells: what one cluster's API server or directory holds, or DNS.
@@ -85,7 +86,7 @@ pub enum Event {
     Removed(SourceId),
     /// What is wrong in a file; it replaces what was said of that file before.
     Problems(SourceId, Arc<str>, Vec<Problem>),
-    /// What DNS answers for a name, in the order of the answer; never empty.
+    /// The addresses of a name, the one to dial first in front; none where DNS knows no such name any more.
     Resolved(Arc<str>, Arc<[IpAddr]>),
 }
 
