@@ -56,8 +56,8 @@ impl Live {
         let start = Instant::now();
         while !holds(self) {
             let batch = tokio::time::timeout(Duration::from_secs(5), self.batches.recv()).await;
-            let batch = batch.unwrap_or_else(|_| panic!("waiting until {what}, found {:?} and {:?}", self.names(), self.registry.problems()));
-            self.registry.apply_all(batch.expect("a source"));
+            assert!(batch.is_ok(), "waiting until {what}, found {:?} and {:?}", self.names(), self.registry.problems());
+            self.registry.apply_all(batch.ok().flatten().expect("a source"));
             self.world = self.registry.world().0;
         }
         start.elapsed()

@@ -52,8 +52,7 @@ fn play(text: &str) -> String {
         registry.apply_all(answers.into_iter().map(|(name, addresses)| Event::Resolved(Arc::from(name), Arc::from(addresses))));
         world = registry.world().0;
     }
-    let out = dump(&world) + &problems(&registry, folder.path());
-    out
+    dump(&world) + &problems(&registry, folder.path())
 }
 
 fn dump(world: &World) -> String {

@@ -7,7 +7,7 @@ use isthmus_config::istio::{ServiceEntry, WorkloadEntry};
 use isthmus_config::name::{ClusterId, Hostname};
 use isthmus_config::object::{Labels, Object, ObjectRef};
 use isthmus_config::parse::Document;
-use isthmus_config::problem::Severity;
+use isthmus_config::validate::{refuses, validate};
 use isthmus_core::join;
 use isthmus_core::model::NamespacedName;
 
@@ -17,8 +17,8 @@ use crate::source::SourceId;
 impl Registry {
     /// Takes an object that the admission rules allow; a refused one leaves its last good version in force.
     pub(super) fn take_document(&mut self, source: &SourceId, object: ObjectRef, document: Document) {
-        let problems: Vec<isthmus_config::problem::Problem> = Vec::new();
-        let refused = problems.iter().any(|p| p.severity == Severity::Error);
+        let problems = validate(&document);
+        let refused = refuses(&problems);
         let place = (source.clone(), object.clone());
         if problems.is_empty() {
             self.object_problems.remove(&place);

@@ -18,6 +18,7 @@ use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, ObjectRef, Origin};
 use isthmus_config::parse::{self, Document, Parsed};
 use isthmus_config::problem::{Problem, Severity};
+use isthmus_config::validate::validate;
 use tracing::{info, warn};
 
 use super::{Batch, Event, Fact, Partition, SourceId};
@@ -247,23 +248,32 @@ impl FileSource {
 
     /// What a document says to this cluster; what it does not say is told as a problem.
     fn keep(&mut self, document: Document, own: &mut Vec<Problem>) -> Option<Fact> {
-        let (meta, origin) = (document.meta().clone(), document.origin().clone());
-        let note = |severity, code, message: String| Problem { origin: origin.clone(), ..Problem::new(severity, code, message) };
+        let origin = document.origin().clone();
         match &document {
-            Document::Unenforced(o) if self.is_config => {
-                let message = format!("{} {}/{} is not in force here: this gateway does not enforce its kind", o.kind, meta.namespace, meta.name);
-                own.push(note(Severity::Warning, "ISM0203", message));
-            }
+            Document::Unenforced(_) if self.is_config => own.extend(validate(&document)),
             Document::NotUsed(o) | Document::Unenforced(o) => {
-                own.push(note(Severity::Info, "ISM0204", format!("{} {} is not used", o.kind, meta.name)))
+                let problem = Problem::new(Severity::Info, "ISM0203", format!("{} {} is not used", o.kind, o.meta.name));
+                own.push(Problem { origin: origin.clone(), ..problem });
             }
-            _ => {}
+            Document::Gateway(_)
+            | Document::VirtualService(_)
+            | Document::DestinationRule(_)
+            | Document::ServiceEntry(_)
+            | Document::WorkloadEntry(_)
+            | Document::WorkloadGroup(_)
+            | Document::EnvoyFilter(_)
+            | Document::Service(_)
+            | Document::EndpointSlice(_)
+            | Document::Pod(_)
+            | Document::Node(_)
+            | Document::Namespace(_)
+            | Document::Secret(_) => {}
         }
         let fact = fact(document, &mut self.interner)?;
         match &fact {
             Fact::Istio(object, _) if !self.is_config && object.kind != Kind::WorkloadEntry => {
                 let message = format!("not read: Istio objects come from the config cluster, and {} is another one", self.id);
-                own.push(Problem::new(Severity::Info, "ISM0205", message).of(object.clone(), &origin));
+                own.push(Problem::new(Severity::Info, "ISM0204", message).of(object.clone(), &origin));
                 None
             }
             Fact::Istio(..) | Fact::Service(_) | Fact::Slice(_) | Fact::Pod(_) | Fact::Node(..) | Fact::Namespace(..) => Some(fact),
