@@ -5,7 +5,9 @@
 //! belongs to (backend, address, workload) and outlives views, so an endpoint that comes back finds its counts.
 
 mod hash;
+pub mod locality;
 mod pick;
+pub mod priority;
 mod slot;
 mod view;
 

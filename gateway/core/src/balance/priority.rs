@@ -1,0 +1,128 @@
+//! How traffic spills from one priority to the next, and from one locality to another, as health goes (contract/envoy.md 3.1-3.3).
+//!
+//! Integers where Envoy has integers, so that the same hosts give the same shares.
+
+/// How many hosts of a priority there are. Draining ones count nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Hosts that may get traffic.
+    pub healthy: u32,
+    /// All hosts.
+    pub total: u32,
+}
+
+/// What each priority gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// Percent of the traffic, by priority; sums to 100 unless there is no priority.
+    pub load: Vec<u32>,
+    /// Priorities whose health is ignored.
+    pub panic: Vec<bool>,
+}
+
+/// A priority takes all while its healthy share times this, in percent, reaches 100 (L-26).
+const OVERPROVISIONING: u32 = 140;
+
+/// The shares of the priorities. `panic_below` is a percentage of healthy hosts; 0 never panics (D-42).
+pub fn shares(census: &[Census], panic_below: f64) -> Shares {
+    let available: Vec<u32> = census.iter().map(|c| (OVERPROVISIONING * c.healthy).checked_div(c.total).unwrap_or(0).min(100)).collect();
+    let total = available.iter().sum::<u32>().min(100);
+    let panic: Vec<bool> = census.iter().map(|c| total < 100 && f64::from(c.healthy) * 100.0 < panic_below * f64::from(c.total.max(1))).collect();
+    if census.is_empty() {
+        return Shares::default();
+    }
+    if total == 0 {
+        return Shares { load: without_health(census, &panic), panic };
+    }
+    let mut left = 100;
+    let mut load: Vec<u32> = available
+        .iter()
+        .map(|a| {
+            let share = (a * 100 / total).min(left);
+            left -= share;
+            share
+        })
+        .collect();
+    if let Some(first) = available.iter().position(|a| *a > 0) {
+        load[first] += left;
+    }
+    Shares { load, panic }
+}
+
+/// Nothing is healthy: in total panic traffic goes by host count, else all to the first priority, which refuses it.
+fn without_health(census: &[Census], panic: &[bool]) -> Vec<u32> {
+    let hosts: u32 = census.iter().map(|c| c.total).sum();
+    if hosts == 0 || !panic.iter().all(|p| *p) {
+        return (0..census.len()).map(|i| if i == 0 { 100 } else { 0 }).collect();
+    }
+    let mut load: Vec<u32> = census.iter().map(|c| 100 * c.total / hosts).collect();
+    let left = 100 - load.iter().sum::<u32>();
+    if let Some(first) = census.iter().position(|c| c.total > 0) {
+        load[first] += left;
+    }
+    load
+}
+
+/// A locality's weight once its health is counted in: kept whole down to 5/7 healthy, then in proportion.
+pub fn effective_weight(weight: u64, census: Census) -> f64 {
+    if census.total == 0 {
+        return 0.0;
+    }
+    weight as f64 * (1.4 * f64::from(census.healthy) / f64::from(census.total)).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(hosts: &[(u32, u32)], panic_below: f64) -> Vec<u32> {
+        shares(&hosts.iter().map(|(healthy, total)| Census { healthy: *healthy, total: *total }).collect::<Vec<_>>(), panic_below).load
+    }
+
+    #[test]
+    fn spill_is_envoys_table() {
+        let rows: [(u32, &[(u32, u32)], f64, &[u32]); 14] = [
+            (1, &[(8, 10), (1, 1)], 0.0, &[100, 0]),
+            (2, &[(7, 10), (10, 10)], 0.0, &[98, 2]),
+            (3, &[(3, 5), (5, 5)], 0.0, &[84, 16]),
+            (4, &[(2, 3), (3, 3)], 0.0, &[93, 7]),
+            (5, &[(1, 2), (2, 2)], 0.0, &[70, 30]),
+            (6, &[(1, 3), (3, 3)], 0.0, &[46, 54]),
+            (7, &[(4, 7), (4, 7)], 0.0, &[80, 20]),
+            (8, &[(1, 4), (1, 4), (4, 4)], 0.0, &[35, 35, 30]),
+            (9, &[(1, 4), (1, 4)], 0.0, &[50, 50]),
+            (11, &[(0, 3), (0, 6)], 50.0, &[34, 66]),
+            (12, &[(0, 3), (0, 3)], 0.0, &[100, 0]),
+            (13, &[(0, 0), (4, 4)], 0.0, &[0, 100]),
+            (17, &[(6, 9), (4, 4)], 0.0, &[93, 7]),
+            (26, &[(2, 4), (4, 4)], 0.0, &[70, 30]),
+        ];
+        for (row, hosts, panic_below, want) in rows {
+            assert_eq!(load(hosts, panic_below), want, "row {row}");
+        }
+    }
+
+    #[test]
+    fn panic_is_below_the_threshold_only_d42() {
+        let panics = |healthy, total, below| shares(&[Census { healthy, total }], below).panic[0];
+        assert!(panics(4, 10, 50.0) && !panics(5, 10, 50.0));
+        assert!(!panics(0, 10, 0.0), "0 never panics");
+        assert!(!panics(8, 10, 90.0), "not while a priority can take everything");
+    }
+
+    #[test]
+    fn localities_lose_weight_below_five_sevenths() {
+        let split = |localities: &[(u64, u32, u32)]| {
+            let weights: Vec<f64> =
+                localities.iter().map(|(w, healthy, total)| effective_weight(*w, Census { healthy: *healthy, total: *total })).collect();
+            let sum: f64 = weights.iter().sum();
+            weights.iter().map(|w| (w / sum * 1000.0).round() as u32).collect::<Vec<_>>()
+        };
+        assert_eq!(split(&[(1, 4, 4), (2, 4, 4)]), [333, 667]);
+        assert_eq!(split(&[(1, 4, 4), (2, 2, 4)]), [417, 583]);
+        assert_eq!(split(&[(50, 2, 2), (50, 0, 2)]), [1000, 0]);
+        assert_eq!(split(&[(80, 3, 5), (20, 1, 1)]), [771, 229]);
+        assert_eq!(split(&[(99, 5, 7), (1, 1, 1)]), [990, 10]);
+        assert_eq!(split(&[(70, 1, 4), (20, 1, 1), (10, 1, 1)]), [450, 367, 183]);
+    }
+}
