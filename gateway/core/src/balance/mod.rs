@@ -7,11 +7,13 @@
 mod hash;
 pub mod locality;
 mod pick;
+mod pool;
 pub mod priority;
 mod slot;
 mod view;
 
 pub use hash::{HashKey, HashTable, Hashed};
 pub use pick::{Ledger, Picked};
+pub use pool::Pool;
 pub use slot::{BackendKey, EndpointState, InFlight, Slot};
-pub use view::{BackendPolicy, Lb, Member, UpstreamProtocol, View, view};
+pub use view::{BackendPolicy, Lb, Level, Line, Member, UpstreamProtocol, View, view};

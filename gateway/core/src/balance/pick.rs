@@ -1,32 +1,23 @@
 //! One pick: the endpoint for an attempt.
 //!
-//! Hosts tried before are passed over where the retry policy says so: up to five more draws, then the last one stands
-//! (contract/envoy.md 6.4).
+//! A priority is drawn by its share, a locality by its weight, an endpoint by the policy. Hosts tried before are passed over where the
+//! retry policy says so: up to five more draws, then the last one stands (contract/envoy.md 6.4). An endpoint ejected since the view was made is
+//! passed over as well, so an ejection is in force before its view is.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rand::RngCore;
 
 use super::slot::{EndpointState, Slot};
-use super::view::{BackendPolicy, Lb, Member, View};
+use super::view::{BackendPolicy, Level, Member, View};
 
 /// What a decision takes from the running process, or only looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ledger {
-    /// Takes turns.
+    /// Takes turns and counts.
     Live,
     /// Only looks: explain and what-if.
     Peek,
-}
-
-impl Ledger {
-    fn turn(self, slot: &Slot) -> u64 {
-        match self {
-            Self::Live => slot.cursor.fetch_add(1, Ordering::Relaxed),
-            Self::Peek => slot.cursor.load(Ordering::Relaxed),
-        }
-    }
 }
 
 /// The endpoint chosen.
@@ -45,57 +36,55 @@ impl Slot {
     /// Chooses an endpoint of the present view. `hash` decides where the policy hashes; hosts in `avoid` are passed over as
     /// long as there is another. `None`: no endpoint may get traffic (503 UH).
     pub fn pick(&self, hash: Option<u64>, avoid: &[Arc<EndpointState>], ledger: Ledger, rng: &mut dyn RngCore) -> Option<Picked> {
-        let view = self.view.load();
-        let mut draw = 0;
-        loop {
-            let position = view.draw(self, hash, draw, ledger, rng)?;
-            let member = &view.members[position as usize];
-            let tried = avoid.iter().any(|s| Arc::ptr_eq(s, &member.state));
-            if !tried || draw == RESELECTIONS {
-                return Some(Picked { member: member.clone(), policy: view.policy });
-            }
-            draw += 1;
-        }
+        self.view.load().pick(hash, avoid, ledger, rng)
     }
 }
 
 impl View {
-    /// A position in `members`.
-    fn draw(&self, slot: &Slot, hash: Option<u64>, attempt: u32, ledger: Ledger, rng: &mut dyn RngCore) -> Option<u32> {
-        let n = self.eligible.len() as u64;
-        if n == 0 {
-            return None;
-        }
-        let any = |random: u64| self.eligible[(((random >> 32) * n) >> 32) as usize];
-        match self.policy.lb {
-            Lb::Passthrough => None,
-            Lb::Random => Some(any(rng.next_u64())),
-            Lb::RoundRobin => {
-                let turn = ledger.turn(slot);
-                Some(if self.turns.is_empty() { self.eligible[(turn % n) as usize] } else { self.turns[(turn % self.turns.len() as u64) as usize] })
+    /// Chooses an endpoint, as [`Slot::pick`] does.
+    pub fn pick(&self, hash: Option<u64>, avoid: &[Arc<EndpointState>], ledger: Ledger, rng: &mut dyn RngCore) -> Option<Picked> {
+        let mut draw = 0;
+        loop {
+            let level = self.level(hash, rng)?;
+            let position = self.draw(level, hash, draw, ledger, rng)?;
+            let member = &self.members[position as usize];
+            let tried = avoid.iter().any(|s| Arc::ptr_eq(s, &member.state));
+            if !tried || draw == RESELECTIONS {
+                return Some(Picked { member: member.clone(), policy: self.policy });
             }
-            Lb::RingHash { .. } | Lb::Maglev { .. } => match (hash, &self.table) {
-                (Some(hash), Some(table)) => table.position(hash, attempt).map(|p| self.eligible[p as usize]),
-                _ => Some(any(rng.next_u64())),
-            },
-            Lb::LeastRequest => {
-                let mut one = || match &self.alias {
-                    Some(alias) => self.eligible[alias.draw(rng.next_u64())],
-                    None => any(rng.next_u64()),
-                };
-                let (a, b) = (one(), one());
-                Some(if self.busier(a, b) { b } else { a })
-            }
+            draw += 1;
         }
     }
 
-    /// True where `a` has more to do than `b`, for its weight where weights differ.
-    fn busier(&self, a: u32, b: u32) -> bool {
-        let load = |i: u32| u64::from(self.members[i as usize].state.active());
-        if self.alias.is_none() {
-            return load(a) > load(b);
+    /// The priority: a number from 1 to 100 against the shares; of a hash, always the same one (contract/envoy.md 3.1).
+    fn level(&self, hash: Option<u64>, rng: &mut dyn RngCore) -> Option<&Level> {
+        if self.levels.len() == 1 {
+            return self.levels.first();
         }
-        let weight = |i: u32| u64::from(self.members[i as usize].endpoint.weight.max(1));
-        (load(a) + 1) * weight(b) > (load(b) + 1) * weight(a)
+        let mut point = match hash {
+            Some(hash) if self.policy.lb.hashes() => (hash % 100) as u32,
+            _ => ((u64::from(rng.next_u32()) * 100) >> 32) as u32,
+        };
+        self.levels.iter().find(|level| {
+            let here = point < level.load;
+            point = point.saturating_sub(level.load);
+            here
+        })
+    }
+
+    /// A position in `members`, passing over what was ejected since the view was made.
+    fn draw(&self, level: &Level, hash: Option<u64>, attempt: u32, ledger: Ledger, rng: &mut dyn RngCore) -> Option<u32> {
+        let hash = hash.filter(|_| self.policy.lb.hashes());
+        let usable = |i: u32| level.panic || !self.members[i as usize].state.is_ejected();
+        for again in 0..=RESELECTIONS {
+            let drawn = match hash {
+                Some(hash) => level.by_hash(hash, attempt + again),
+                None => level.pool(|| rng.next_u64()).and_then(|p| p.draw(self.policy.lb, &self.members, ledger, rng)),
+            }?;
+            if usable(drawn) {
+                return Some(drawn);
+            }
+        }
+        level.pools.iter().flat_map(|p| p.eligible.iter().copied()).find(|i| usable(*i))
     }
 }

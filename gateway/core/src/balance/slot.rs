@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use isthmus_config::name::Hostname;
@@ -35,15 +35,13 @@ pub struct Slot {
     pub name: Arc<str>,
     /// The endpoints and tables in force.
     pub view: ArcSwap<View>,
-    /// The turn of ROUND_ROBIN, one for the whole process.
-    pub(super) cursor: AtomicU64,
 }
 
 impl Slot {
-    /// A slot whose first view is `view`. Its turns begin at `turn`, any number.
-    pub fn new(key: BackendKey, view: View, turn: u64) -> Self {
+    /// A slot whose first view is `view`.
+    pub fn new(key: BackendKey, view: View) -> Self {
         let name = key.to_string().into();
-        Self { key, name, view: ArcSwap::from_pointee(view), cursor: AtomicU64::new(turn) }
+        Self { key, name, view: ArcSwap::from_pointee(view) }
     }
 }
 
@@ -51,12 +49,17 @@ impl Slot {
 #[derive(Debug, Default)]
 pub struct EndpointState {
     active: AtomicU32,
+    ejected: AtomicBool,
 }
 
 impl EndpointState {
     /// Requests in flight.
     pub fn active(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
+    }
+    /// True while it is left out for its behaviour.
+    pub fn is_ejected(&self) -> bool {
+        self.ejected.load(Ordering::Relaxed)
     }
     /// Counts a request in until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> InFlight {

@@ -1,15 +1,22 @@
 //! The endpoints of one backend now, with the tables that make a pick O(1).
 //!
-//! `view` is the one function that makes a [`View`], from endpoints and policy; compile calls it, and whoever changes health later.
+//! [`view`] is the one function that makes a [`View`], from endpoints, policy and the state of health that the endpoints carry; compile
+//! calls it for new facts, the health loop for new health. Endpoints are arranged by priority and locality (`locality`), priorities
+//! share the traffic by health (`priority`), and each draw is from one [`Pool`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::model::{Address, Endpoint, Health};
+use isthmus_config::name::Locality;
 
 use super::hash::HashTable;
+use super::locality::{Arranged, Setting, Stand, arrange};
+use super::pool::{Alias, Pool};
+use super::priority::{Census, effective_weight, shares};
 use super::slot::EndpointState;
+use crate::model::{Address, Endpoint, Health};
 
 /// How an endpoint is chosen (contract 1.5, loadBalancer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +41,13 @@ pub enum Lb {
     Passthrough,
 }
 
+impl Lb {
+    /// True where a hash of the request decides.
+    pub fn hashes(self) -> bool {
+        matches!(self, Self::RingHash { .. } | Self::Maglev { .. })
+    }
+}
+
 /// In what the endpoint is spoken to (G-48).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamProtocol {
@@ -56,8 +70,18 @@ pub struct BackendPolicy {
     pub connect_timeout: Duration,
     /// How long a connection may stay unused.
     pub idle_timeout: Duration,
-    /// UNHEALTHY endpoints are left out, not only passed over (M-14).
-    pub drop_unhealthy: bool,
+    /// Percent of healthy endpoints of a priority below which health is ignored; 0 is never. Above 0, UNHEALTHY endpoints are left
+    /// out, not only passed over (D-42, M-14).
+    pub panic_below: u32,
+}
+
+/// Where the endpoints of a backend stand in line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// The locality setting that applies (L-20).
+    pub setting: Arc<Setting>,
+    /// Where the gateway stands.
+    pub stand: Arc<Stand>,
 }
 
 /// One endpoint in a view.
@@ -71,148 +95,203 @@ pub struct Member {
     pub state: Arc<EndpointState>,
 }
 
+impl Member {
+    /// Its share among its equals, at least 1.
+    pub fn weight(&self) -> u32 {
+        self.endpoint.weight.max(1)
+    }
+    /// True where it may get traffic.
+    pub fn is_eligible(&self) -> bool {
+        self.endpoint.health == Health::Healthy && !matches!(self.endpoint.address, Address::Unresolved(..)) && !self.state.is_ejected()
+    }
+}
+
+/// One priority.
+#[derive(Debug)]
+pub struct Level {
+    /// Percent of the traffic that it gets.
+    pub load: u32,
+    /// Health is ignored in it (D-42).
+    pub panic: bool,
+    /// How many of its endpoints may get traffic.
+    pub census: Census,
+    /// One pool, or one per locality where localities are weighted.
+    pub pools: Vec<Pool>,
+    /// Draws a pool by weight and health, where there are several.
+    draw: Option<Alias>,
+    /// Hash to place in `hashed`, where the policy hashes.
+    table: Option<HashTable>,
+    hashed: Vec<u32>,
+}
+
+impl Level {
+    pub(super) fn pool(&self, random: impl FnOnce() -> u64) -> Option<&Pool> {
+        match &self.draw {
+            Some(alias) => self.pools.get(alias.draw(random())),
+            None => self.pools.first(),
+        }
+    }
+    /// The member for a hash; `attempt` moves on from the first.
+    pub(super) fn by_hash(&self, hash: u64, attempt: u32) -> Option<u32> {
+        let place = self.table.as_ref()?.position(hash, attempt)?;
+        self.hashed.get(place as usize).copied()
+    }
+    /// The share of each pool, in order; sums to 1 unless nothing may get traffic.
+    pub fn pool_shares(&self) -> Vec<f64> {
+        let weights: Vec<f64> = self.pools.iter().map(|p| if self.pools.len() == 1 { 1.0 } else { self.pool_weight(p) }).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.iter().map(|w| if sum > 0.0 { w / sum } else { 0.0 }).collect()
+    }
+    fn pool_weight(&self, pool: &Pool) -> f64 {
+        if self.panic { pool.eligible.len() as f64 } else { effective_weight(pool.weight, pool.census) }
+    }
+}
+
 /// The endpoints and tables of one backend.
 #[derive(Debug)]
 pub struct View {
     /// The policy in force.
     pub policy: BackendPolicy,
+    /// Where the endpoints stand in line.
+    pub line: Line,
     /// Every endpoint, in the order of the catalog.
     pub members: Vec<Arc<Member>>,
-    /// Positions of those that may get traffic.
-    pub(super) eligible: Vec<u32>,
-    /// The order of turns by weight (ROUND_ROBIN): positions in `members`.
-    pub(super) turns: Vec<u32>,
-    /// Draw by weight (LEAST_REQUEST); empty where all weights are equal.
-    pub(super) alias: Option<Alias>,
-    /// Hash to position, where the policy hashes.
-    pub(super) table: Option<HashTable>,
+    /// By priority, 0 first.
+    pub levels: Vec<Level>,
 }
 
-/// Makes the view of a backend. `previous` hands on the state of endpoints that it shares.
-pub fn view(policy: BackendPolicy, endpoints: &[&Endpoint], previous: Option<&View>) -> View {
+/// Makes the view of a backend. `previous` hands on the state of endpoints and the turns that it shares; turns begin at `seed`.
+pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Endpoint], previous: Option<&View>, seed: u64) -> View {
     let known: HashMap<(&Address, &str, &str), &Arc<Member>> =
         previous.map(|v| v.members.iter().map(|m| (identity(&m.endpoint), m)).collect()).unwrap_or_default();
-    let members: Vec<Arc<Member>> = endpoints
+    let members = endpoints
         .iter()
-        .filter(|e| !(policy.drop_unhealthy && e.health == Health::Unhealthy))
+        .filter(|e| !(policy.panic_below > 0 && e.health == Health::Unhealthy))
         .map(|e| match known.get(&identity(e)) {
             Some(m) if m.endpoint == **e => (*m).clone(),
             Some(m) => Arc::new(Member { endpoint: (*e).clone(), host: m.host.clone(), state: m.state.clone() }),
             None => Arc::new(Member { endpoint: (*e).clone(), host: e.address.to_string().into(), state: Arc::default() }),
         })
         .collect();
-    let eligible: Vec<u32> = (0u32..)
-        .zip(&members)
-        .filter(|(_, m)| m.endpoint.health == Health::Healthy && !matches!(m.endpoint.address, Address::Unresolved(..)))
-        .map(|(i, _)| i)
-        .collect();
-    let weights: Vec<u32> = eligible.iter().map(|i| members[*i as usize].endpoint.weight.max(1)).collect();
-    let equal = weights.windows(2).all(|w| w[0] == w[1]);
-    let mut view = View { policy, members, eligible, turns: Vec::new(), alias: None, table: None };
-    match view.policy.lb {
-        Lb::RoundRobin if !equal => view.turns = turns(&view.eligible, &weights),
-        Lb::LeastRequest if !equal => view.alias = Some(Alias::new(&weights)),
-        Lb::RingHash { minimum } => view.table = Some(HashTable::ring(&view.hosts(), &weights, minimum)),
-        Lb::Maglev { size } => view.table = Some(HashTable::maglev(&view.hosts(), &weights, size)),
-        Lb::RoundRobin | Lb::LeastRequest | Lb::Random | Lb::Passthrough => {}
-    }
-    view
+    assembled(policy, line.clone(), members, previous, seed)
 }
 
 fn identity(e: &Endpoint) -> (&Address, &str, &str) {
     (&e.address, &e.workload.namespace, &e.workload.name)
 }
 
-impl View {
-    fn hosts(&self) -> Vec<&str> {
-        self.eligible.iter().map(|i| &*self.members[*i as usize].host).collect()
+fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Member>>, previous: Option<&View>, seed: u64) -> View {
+    let endpoints: Vec<&Endpoint> = members.iter().map(|m| &m.endpoint).collect();
+    let arranged = arrange(&line.setting, &line.stand, &endpoints);
+    let tiers = arranged.groups.iter().map(|g| g.priority + 1).max().unwrap_or(1) as usize;
+    let count = |positions: &mut dyn Iterator<Item = &u32>| {
+        let mut census = Census::default();
+        for member in positions.map(|i| &members[*i as usize]).filter(|m| m.endpoint.health != Health::Draining) {
+            census.total += 1;
+            census.healthy += u32::from(member.is_eligible());
+        }
+        census
+    };
+    let of_tier = |tier: usize| arranged.groups.iter().filter(move |g| g.priority as usize == tier);
+    let census: Vec<Census> = (0..tiers).map(|tier| count(&mut of_tier(tier).flat_map(|g| &g.members))).collect();
+    let shares = shares(&census, f64::from(policy.panic_below));
+    let cursor = |tier: usize, locality: Option<&Locality>| {
+        let before = previous.and_then(|v| v.levels.get(tier)?.pools.iter().find(|p| p.locality.as_ref() == locality));
+        before.map_or_else(|| Arc::new(AtomicU64::new(seed)), |p| p.cursor.clone())
+    };
+    let levels = (0..tiers)
+        .map(|tier| {
+            let panic = shares.panic[tier];
+            let may = |i: &u32| panic_or(panic, &members[*i as usize]);
+            let pools: Vec<Pool> = pooled(&arranged, tier)
+                .into_iter()
+                .map(|(locality, weight, positions)| {
+                    let eligible = positions.iter().copied().filter(may).collect();
+                    let cursor = cursor(tier, locality.as_ref());
+                    Pool::new(locality, weight, count(&mut positions.iter()), eligible, policy.lb, &members, cursor)
+                })
+                .collect();
+            level(shares.load[tier], panic, census[tier], pools, policy.lb, &members)
+        })
+        .collect();
+    View { policy, line, members, levels }
+}
+
+/// In panic every endpoint that can be dialled is eligible.
+fn panic_or(panic: bool, member: &Member) -> bool {
+    member.is_eligible() || (panic && !matches!(member.endpoint.address, Address::Unresolved(..)))
+}
+
+/// The pools of a priority: locality (where localities are weighted), weight, positions.
+fn pooled(arranged: &Arranged, tier: usize) -> Vec<(Option<Locality>, u64, Vec<u32>)> {
+    let groups = arranged.groups.iter().filter(|g| g.priority as usize == tier);
+    if arranged.weighted {
+        return groups.map(|g| (Some(g.locality.clone()), g.weight, g.members.clone())).collect();
     }
+    let mut positions: Vec<u32> = groups.flat_map(|g| g.members.iter().copied()).collect();
+    positions.sort_unstable();
+    vec![(None, 1, positions)]
+}
+
+fn level(load: u32, panic: bool, census: Census, pools: Vec<Pool>, lb: Lb, members: &[Arc<Member>]) -> Level {
+    let mut level = Level { load, panic, census, pools, draw: None, table: None, hashed: Vec::new() };
+    if level.pools.len() > 1 {
+        let weights: Vec<f64> = level.pools.iter().map(|p| level.pool_weight(p)).collect();
+        let most = weights.iter().copied().fold(0.0, f64::max);
+        if most > 0.0 {
+            level.draw = Some(Alias::new(&weights.iter().map(|w| (w / most * 1e6).round() as u32).collect::<Vec<_>>()));
+        }
+    }
+    if lb.hashes() {
+        level.hashed = level.pools.iter().flat_map(|p| p.eligible.iter().copied()).collect();
+        let hosts: Vec<&str> = level.hashed.iter().map(|i| &*members[*i as usize].host).collect();
+        let weights = hash_weights(&level.pools, members);
+        level.table = match lb {
+            Lb::RingHash { minimum } => Some(HashTable::ring(&hosts, &weights, minimum)),
+            Lb::Maglev { size } => Some(HashTable::maglev(&hosts, &weights, size)),
+            Lb::RoundRobin | Lb::LeastRequest | Lb::Random | Lb::Passthrough => None,
+        };
+    }
+    level
+}
+
+/// Host weights for a hash: by locality weight where localities are weighted, whatever their health (contract/envoy.md 3.3).
+fn hash_weights(pools: &[Pool], members: &[Arc<Member>]) -> Vec<u32> {
+    let weight = |i: &u32| members[*i as usize].weight();
+    if pools.len() < 2 {
+        return pools.iter().flat_map(|p| p.eligible.iter().map(weight)).collect();
+    }
+    let sum: u64 = pools.iter().map(|p| p.weight).sum();
+    let of = |p: &Pool, i: &u32| {
+        let own: u64 = p.eligible.iter().map(|j| u64::from(weight(j))).sum();
+        let share = p.weight as f64 / sum.max(1) as f64 * f64::from(weight(i)) / own.max(1) as f64;
+        (share * 1e6).round().max(1.0) as u32
+    };
+    pools.iter().flat_map(|p| p.eligible.iter().map(move |i| of(p, i))).collect()
+}
+
+impl View {
     /// Endpoints that may get traffic.
     pub fn eligible(&self) -> impl Iterator<Item = &Arc<Member>> {
-        self.eligible.iter().map(|i| &self.members[*i as usize])
+        self.levels.iter().flat_map(|l| &l.pools).flat_map(|p| &p.eligible).map(|i| &self.members[*i as usize])
     }
-}
 
-/// The longest list of turns; finer weights are rounded to it.
-const MAX_TURNS: u64 = 4096;
-
-/// Smooth weighted order: each position as often as its weight says, spread evenly.
-fn turns(eligible: &[u32], weights: &[u32]) -> Vec<u32> {
-    let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let mut shares: Vec<i64> = weights.iter().map(|w| i64::from(w / divisor)).collect();
-    let total: i64 = shares.iter().sum();
-    if total as u64 > MAX_TURNS {
-        for share in &mut shares {
-            *share = (*share * MAX_TURNS as i64 / total).max(1);
-        }
+    /// The same endpoints as their health is now.
+    #[must_use]
+    pub fn refreshed(&self) -> Self {
+        assembled(self.policy, self.line.clone(), self.members.clone(), Some(self), 0)
     }
-    let total: i64 = shares.iter().sum();
-    let mut credit = vec![0i64; shares.len()];
-    (0..total)
-        .filter_map(|_| {
-            for (c, s) in credit.iter_mut().zip(&shares) {
-                *c += s;
-            }
-            let best = (0..credit.len()).rev().max_by_key(|i| credit[*i])?;
-            credit[best] -= total;
-            Some(eligible[best])
-        })
-        .collect()
-}
 
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// Walker's alias method: a draw by weight in two loads.
-#[derive(Debug)]
-pub(super) struct Alias {
-    slots: Vec<(u32, u32)>,
-}
-
-impl Alias {
-    /// Position `i` is drawn in proportion to `weights[i]`; weights are at least 1.
-    fn new(weights: &[u32]) -> Self {
-        let n = weights.len() as u64;
-        let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
-        let mut rest: Vec<u64> = weights.iter().map(|w| u64::from(*w) * n).collect();
-        let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..weights.len()).partition(|i| rest[*i] < total);
-        let mut slots: Vec<(u32, u32)> = (0..n as u32).map(|i| (u32::MAX, i)).collect();
-        while let (Some(s), Some(l)) = (small.pop(), large.last().copied()) {
-            slots[s] = ((u128::from(rest[s]) * u128::from(u32::MAX) / u128::from(total)) as u32, l as u32);
-            rest[l] -= total - rest[s];
-            if rest[l] < total {
-                large.pop();
-                small.push(l);
+    /// How likely each member is, in order, when all are equally busy and nothing is hashed.
+    pub fn odds(&self) -> Vec<f64> {
+        let mut odds = vec![0.0; self.members.len()];
+        for level in &self.levels {
+            for (pool, share) in level.pools.iter().zip(level.pool_shares()) {
+                for (i, own) in pool.odds(self.policy.lb, &self.members) {
+                    odds[i as usize] += f64::from(level.load) / 100.0 * share * own;
+                }
             }
         }
-        Self { slots }
-    }
-    /// Draws a position; `random` is any number.
-    pub(super) fn draw(&self, random: u64) -> usize {
-        let i = ((random >> 32) * self.slots.len() as u64 >> 32) as usize;
-        let (keep, other) = self.slots[i];
-        if (random as u32) <= keep { i } else { other as usize }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turns_are_by_weight_and_spread() {
-        let order = turns(&[0, 1, 2], &[1, 2, 5]);
-        let count = |i| order.iter().filter(|x| **x == i).count();
-        assert_eq!((count(0), count(1), count(2)), (1, 2, 5));
-        assert!(order.windows(4).all(|w| w.iter().any(|x| *x != 2)), "{order:?}");
-    }
-
-    #[test]
-    fn an_alias_table_draws_by_weight() {
-        let alias = Alias::new(&[1, 3]);
-        let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(7);
-        let ones = (0..100_000).filter(|_| alias.draw(rand::RngCore::next_u64(&mut rng)) == 1).count();
-        assert!((74_000..76_000).contains(&ones), "{ones}");
+        odds
     }
 }

@@ -11,7 +11,7 @@ use isthmus_config::name::Hostname;
 use super::lookup::Rules;
 use super::merge::Rule;
 use super::resolve::{Effective, HashRule, hash_for, hash_rules};
-use crate::balance::{BackendKey, BackendPolicy, HashKey, Slot, View, view};
+use crate::balance::{BackendKey, BackendPolicy, HashKey, Line, Slot, View, view};
 use crate::model::{Endpoint, Protocol, Resolution, Service, World};
 
 /// What a host is to a route.
@@ -136,10 +136,10 @@ impl<R: Ord + Clone> Hosts<R> {
         if let Some(backend) = record.backends.get(&(key.port, key.subset.clone())) {
             return Some(backend.slot.clone());
         }
-        let view = record.view(world, key.port, &key.subset, None)?;
-        self.runs += 1;
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let slot = Arc::new(Slot::new(key.clone(), view, self.seed >> 33));
+        let view = record.view(world, key.port, &key.subset, None, self.seed >> 33)?;
+        self.runs += 1;
+        let slot = Arc::new(Slot::new(key.clone(), view));
         let view = slot.view.load_full();
         record.backends.insert((key.port, key.subset.clone()), Backend { slot: slot.clone(), view, users: 0 });
         Some(slot)
@@ -156,7 +156,7 @@ impl<R: Ord + Clone> Hosts<R> {
         let mut fresh = Vec::new();
         for ((port, subset), backend) in &record.backends {
             self.runs += 1;
-            if let Some(view) = record.view(world, *port, subset, Some(&backend.view)).filter(|v| !same(v, &backend.view)) {
+            if let Some(view) = record.view(world, *port, subset, Some(&backend.view), self.seed >> 33).filter(|v| !same(v, &backend.view)) {
                 fresh.push(((*port, subset.clone()), Arc::new(view)));
             }
         }
@@ -214,7 +214,7 @@ impl<R: Ord + Clone> Hosts<R> {
 }
 
 impl<R: Ord> Host<R> {
-    fn view(&self, world: &World, port: u16, subset: &str, previous: Option<&View>) -> Option<View> {
+    fn view(&self, world: &World, port: u16, subset: &str, previous: Option<&View>, seed: u64) -> Option<View> {
         let service = self.service.as_ref()?;
         let number = service.port(port)?;
         let policy = self.policy(world, port, subset)?;
@@ -227,7 +227,7 @@ impl<R: Ord> Host<R> {
             Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e),
         };
         let chosen: Vec<&Endpoint> = endpoints.iter().filter(|e| e.port_name == number.name && labels.is_none_or(|l| selects(l, e))).collect();
-        Some(view(policy, &chosen, previous))
+        Some(view(policy, &Line::default(), &chosen, previous, seed))
     }
 
     /// The policy of one backend.
@@ -239,5 +239,5 @@ impl<R: Ord> Host<R> {
 
 /// True where two views show the same.
 fn same(a: &View, b: &View) -> bool {
-    a.policy == b.policy && a.members.len() == b.members.len() && a.members.iter().zip(&b.members).all(|(a, b)| Arc::ptr_eq(a, b))
+    a.policy == b.policy && a.line == b.line && a.members.len() == b.members.len() && a.members.iter().zip(&b.members).all(|(a, b)| Arc::ptr_eq(a, b))
 }

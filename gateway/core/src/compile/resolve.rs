@@ -91,7 +91,7 @@ impl<'a> Effective<'a> {
             protocol: self.protocol(protocol, mesh),
             connect_timeout: tcp.and_then(|t| t.connect_timeout).unwrap_or(mesh.connect_timeout).0,
             idle_timeout: if idle.is_zero() { NEVER } else { idle },
-            drop_unhealthy: self.outlier_detection.is_some_and(|o| o.min_health_percent > 0),
+            panic_below: self.outlier_detection.map_or(0, |o| u32::try_from(o.min_health_percent).unwrap_or(0)),
         }
     }
 

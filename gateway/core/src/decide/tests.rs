@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::{ConnectError, Downstream, Event, Exchange, Reset, Step};
-use crate::balance::{BackendKey, BackendPolicy, Lb, Ledger, Slot, UpstreamProtocol, view};
+use crate::balance::{BackendKey, BackendPolicy, Lb, Ledger, Line, Slot, UpstreamProtocol, view};
 use crate::model::{Address, Endpoint, Health, Workload};
 use crate::policy::{Fault, RetryPolicy, RouteTimeout};
 use crate::route::{Head, HeaderEdits, Match};
@@ -35,10 +35,10 @@ fn slot(endpoints: usize) -> Arc<Slot> {
         protocol: UpstreamProtocol::Http1,
         connect_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(3600),
-        drop_unhealthy: false,
+        panic_below: 0,
     };
     let key = BackendKey { host: "a.default.svc.cluster.local".into(), port: 80, subset: "".into() };
-    Arc::new(Slot::new(key, view(policy, &endpoints.iter().collect::<Vec<_>>(), None), 0))
+    Arc::new(Slot::new(key, view(policy, &Line::default(), &endpoints.iter().collect::<Vec<_>>(), None, 0)))
 }
 
 /// A rule written as YAML: `timeout`, `retries`, `fault`.

@@ -276,20 +276,10 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
 
 /// How likely each member is, in order. Of a hash, the one it names.
 fn odds(view: &View, hashed: Option<&str>) -> Vec<f64> {
-    let eligible: Vec<_> = view.eligible().collect();
-    let weighted = !matches!(view.policy.lb, crate::balance::Lb::Random);
-    let weight = |m: &Arc<crate::balance::Member>| if weighted { f64::from(m.endpoint.weight.max(1)) } else { 1.0 };
-    let total: f64 = eligible.iter().map(|m| weight(m)).sum();
-    let odds = |m: &Arc<crate::balance::Member>| match hashed {
-        _ if !eligible.iter().any(|e| Arc::ptr_eq(e, m)) => 0.0,
-        Some(host) => f64::from(u8::from(*m.host == *host)),
-        None => weight(m) / total,
-    };
-    if eligible.len() > 1000 {
-        // Odds of thousands are all small; telling them one by one would cost the square of their number.
-        return view.members.iter().map(|m| if m.endpoint.health == crate::model::Health::Healthy { weight(m) / total } else { 0.0 }).collect();
+    match hashed {
+        Some(host) => view.members.iter().map(|m| f64::from(u8::from(*m.host == *host))).collect(),
+        None => view.odds(),
     }
-    view.members.iter().map(odds).collect()
 }
 
 fn place_of(rule: &RuleOrigin) -> Place {
