@@ -2,7 +2,10 @@
 
 mod admin;
 mod cli;
+mod listener;
 mod observe;
+mod proxy;
+mod upstream;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

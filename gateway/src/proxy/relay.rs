@@ -1,0 +1,442 @@
+//! One request from its route to its end: the machine decides, this obeys.
+//!
+//! Everything that can happen to a request is waited for in one place: a piece of its body, the endpoint taking or saying
+//! something, the client taking more or leaving, time passing. Each becomes an event for the machine, whose step is
+//! obeyed. Nothing is decided here; what cannot be done (a body that is not framed as it says) ends the request.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use isthmus_core::balance::{Ledger, UpstreamProtocol};
+use isthmus_core::decide::{Attempt, Downstream, Event, Exchange, RequestHead, Reset, Step};
+use isthmus_core::failure::{Failure, Flag, Flags};
+use rand::rngs::SmallRng;
+
+use super::body::{Body, BodyError, Piece};
+use super::client::{Client, Notice};
+use super::encode::{self, Framing};
+use super::endpoint::{Heard, Http1Reader, Reader, Writer};
+use super::request::Request;
+use super::{Engine, mirror, open2, worker};
+use crate::observe::Trial;
+use crate::upstream::{Lane, Outgoing, Wire, dial};
+
+/// The most of a body that is kept for another attempt.
+const REPLAY: usize = 64 * 1024;
+
+/// After so long a request lets go of the world it was routed in.
+const HOLD: Duration = Duration::from_secs(5);
+
+/// How long a client may take to take the end of its answer.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// One request under way.
+pub(super) struct Relay<'r, 'c, 'b> {
+    pub(super) engine: &'r Engine,
+    pub(super) request: &'r Request,
+    pub(super) down: &'r Downstream,
+    pub(super) exchange: Exchange,
+    pub(super) rng: SmallRng,
+    pub(super) client: &'r mut Client<'c>,
+    pub(super) body: &'r mut Body<'b>,
+    pub(super) trial: Option<Trial>,
+    pub(super) ending: Ending,
+    pub(super) kept: Kept,
+}
+
+/// What is told of a request beside what its exchange knows.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// Flags of our own.
+    pub(super) flags: Flags,
+    /// Details of our own, where the exchange's do not say it.
+    pub(super) details: Option<&'static str>,
+    /// Why a connection failed, as the system says it.
+    pub(super) transport: &'static str,
+    /// Our address towards the endpoint.
+    pub(super) local: Option<std::net::SocketAddr>,
+    /// What the endpoint was told.
+    pub(super) told: Option<RequestHead>,
+    /// `grpc-status` of the answer.
+    pub(super) grpc_status: Option<u8>,
+    /// The connection to the endpoint, once it is a tunnel.
+    pub(super) tunnel: Option<(Box<Wire>, Outgoing)>,
+}
+
+/// What is kept of the request's body.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// For another attempt.
+    pieces: Vec<Bytes>,
+    length: usize,
+    /// It cannot be sent again from here.
+    lost: bool,
+    /// For mirrors, where there are some.
+    copy: Option<Vec<Bytes>>,
+    copied: usize,
+}
+
+/// How far the request's body is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    /// It comes.
+    Body,
+    /// It has been written.
+    Over,
+    /// The endpoint takes no more of it.
+    Refused,
+}
+
+impl Relay<'_, '_, '_> {
+    /// Runs to the end.
+    pub(super) async fn run(&mut self, first: Step) {
+        if self.exchange.mirrors().next().is_some() {
+            self.kept.copy = Some(Vec::new());
+        }
+        if self.body.is_over() {
+            self.tell(Event::RequestEnd);
+        }
+        let mut step = first;
+        loop {
+            step = match step {
+                Step::Wait(until) => match self.during(tokio::time::sleep_until(until.into())).await {
+                    Ok(()) => self.tell(Event::Woke),
+                    Err(step) => step,
+                },
+                Step::Try(attempt) => self.attempt(&attempt).await,
+                Step::Answer(mut reply) => {
+                    self.body.discard().await;
+                    reply.close |= !self.body.is_over();
+                    if let Some(trial) = self.trial {
+                        trial.tell(&mut reply.headers, self.backend(), self.exchange.member().map(|m| &**m), self.exchange.flags());
+                    }
+                    self.ending.grpc_status = grpc_status(&reply.headers);
+                    if self.client.reply(reply).is_err() {
+                        self.client.cut();
+                    }
+                    break;
+                }
+                Step::Cut => {
+                    self.client.cut();
+                    break;
+                }
+                Step::End | Step::Go | Step::Forward => break,
+            };
+        }
+        if self.client.has_ended() && tokio::time::timeout(PATIENCE, self.client.drained()).await.is_err() {
+            self.client.cut();
+        }
+    }
+
+    fn tell(&mut self, event: Event<'_>) -> Step {
+        self.exchange.next(event, Instant::now(), &mut self.rng, Ledger::Live)
+    }
+
+    fn backend(&self) -> &str {
+        self.exchange.slot().map_or("", |s| &s.name)
+    }
+
+    /// Waits for `work`, unless the time is over or the client leaves.
+    async fn during<F: Future>(&mut self, work: F) -> Result<F::Output, Step> {
+        tokio::pin!(work);
+        loop {
+            let expires = self.exchange.expires();
+            let event = tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                Notice::Gone = std::future::poll_fn(|cx| self.client.poll_notice(false, cx)) => Event::ClientGone,
+                () = passed(expires), if expires.is_some() => Event::Expired,
+            };
+            match self.tell(event) {
+                Step::Go => {}
+                step => return Err(step),
+            }
+        }
+    }
+
+    async fn attempt(&mut self, attempt: &Attempt) -> Step {
+        let told = self.exchange.request_head(&self.request.head(), self.down, self.request.upgrade, Instant::now());
+        let engine = self.engine;
+        let http2 = attempt.protocol == UpstreamProtocol::Http2 && !self.request.upgrade;
+        let (mut reader, mut writer, slot) = if http2 {
+            let last = self.body.is_over() && self.kept.pieces.is_empty();
+            let request = match open2::request(self.request, &told, self.exchange_authority(&told)) {
+                Ok(request) => request,
+                Err(reset) => return self.tell(Event::Reset { reset, sent: false }),
+            };
+            match self.during(open2::open(&engine.upstream.sets, attempt, request, last)).await {
+                Err(step) => return step,
+                Ok(Err(failed)) => {
+                    self.ending.transport = failed.reason();
+                    return self.tell(Event::ConnectFailed(failed.error));
+                }
+                Ok(Ok((slot, response, stream))) => {
+                    self.ending.local = slot.local();
+                    (Reader::Http2Head(response), Writer::Http2(stream), Some(slot))
+                }
+            }
+        } else {
+            let lane = match engine.upstream.pool.take(worker::number(), &attempt.member.state) {
+                Some(lane) => lane,
+                None => match self.during(dial(&attempt.member.endpoint.address, attempt.connect_timeout)).await {
+                    Err(step) => return step,
+                    Ok(Ok(stream)) => Lane::new(stream),
+                    Ok(Err(failed)) => {
+                        self.ending.transport = failed.reason();
+                        return self.tell(Event::ConnectFailed(failed.error));
+                    }
+                },
+            };
+            let Lane { wire, mut out, local } = lane;
+            self.ending.local = local;
+            let framing = self.framing();
+            let target = told.target.as_deref().map_or_else(|| self.request.onward(), Into::into);
+            encode::request(out.head(), &self.request.method, &target, self.exchange_authority(&told), &told.headers, framing);
+            let before = out.written();
+            let reader = Http1Reader::new(wire, self.request.method == http::Method::HEAD, self.request.upgrade);
+            (Reader::Http1(reader), Writer::Http1 { out, framing, before }, None)
+        };
+        self.ending.transport = "";
+        self.ending.told = Some(told);
+        if self.body.is_over() {
+            self.mirror();
+        }
+        match self.tell(Event::Connected) {
+            Step::Go => {}
+            step => return step,
+        }
+        let step = self.converse(&mut reader, &mut writer).await;
+        self.part(reader, writer, attempt);
+        drop(slot);
+        step
+    }
+
+    fn exchange_authority<'a>(&'a self, told: &'a RequestHead) -> &'a str {
+        told.authority.as_deref().unwrap_or(&self.request.authority)
+    }
+
+    /// How an HTTP/1 endpoint learns where the body ends.
+    fn framing(&self) -> Framing {
+        let method = &self.request.method;
+        match self.request.length {
+            _ if self.request.upgrade => Framing::None,
+            Some(length) => Framing::Length(length),
+            None if self.request.has_body => Framing::Chunked,
+            None if *method == http::Method::POST || *method == http::Method::PUT || *method == http::Method::PATCH => Framing::Length(0),
+            None => Framing::None,
+        }
+    }
+
+    /// Sends the request and passes on the answer.
+    async fn converse(&mut self, reader: &mut Reader, writer: &mut Writer) -> Step {
+        let mut sending = self.resend(writer);
+        let mut begun = false;
+        let mut held_until = Some(Instant::now() + HOLD);
+        loop {
+            let expires = self.exchange.expires();
+            let client_ready = !begun || self.client.is_ready();
+            let room = writer.has_room();
+            let busy = sending != Sending::Refused && (!writer.is_drained() || sending == Sending::Body && !room);
+            let step = tokio::select! {
+                biased;
+                heard = reader.next(), if client_ready => match heard {
+                    Heard::Inform(status, headers) => {
+                        if self.client.inform(status, &headers).is_err() { self.tell(Event::ClientGone) } else { Step::Go }
+                    }
+                    Heard::Head { status, headers, length, last } => match self.head(status, headers, length, last) {
+                        Step::Forward => {
+                            begun = true;
+                            if last || status == 101 { self.tell(Event::ResponseEnd) } else { Step::Go }
+                        }
+                        step => step,
+                    },
+                    Heard::Body(bytes, last) => match self.client.body(bytes, last) {
+                        Ok(()) if last => self.tell(Event::ResponseEnd),
+                        Ok(()) => Step::Go,
+                        Err(e) => self.unwritten(&e),
+                    },
+                    Heard::End(trailers) => {
+                        if let Some(status) = trailers.as_ref().and_then(grpc_status) {
+                            self.ending.grpc_status = Some(status);
+                        }
+                        let done = match trailers {
+                            Some(trailers) => self.client.trailers(trailers),
+                            None => self.client.body(Bytes::new(), true),
+                        };
+                        match done {
+                            Ok(()) => self.tell(Event::ResponseEnd),
+                            Err(e) => self.unwritten(&e),
+                        }
+                    }
+                    Heard::Broken(reset) => self.tell(Event::Reset { reset, sent: writer.has_sent() }),
+                },
+                piece = self.body.next(), if sending == Sending::Body && room => match piece {
+                    Ok(Piece::Bytes(bytes)) => {
+                        self.keep(&bytes);
+                        let last = self.body.is_over();
+                        if writer.body(bytes, last).is_err() {
+                            sending = Sending::Refused;
+                        }
+                        if last {
+                            sending = if sending == Sending::Body { Sending::Over } else { sending };
+                            self.mirror();
+                            self.tell(Event::RequestEnd)
+                        } else {
+                            Step::Go
+                        }
+                    }
+                    Ok(Piece::End) => {
+                        sending = if writer.body(Bytes::new(), true).is_ok() { Sending::Over } else { Sending::Refused };
+                        self.mirror();
+                        self.tell(Event::RequestEnd)
+                    }
+                    Err(BodyError::Gone) => self.tell(Event::ClientGone),
+                    Err(BodyError::Malformed) => self.malformed(),
+                },
+                taken = std::future::poll_fn(|cx| writer.poll_room(cx)), if busy => {
+                    // The endpoint takes no more, but may have answered: that is read next.
+                    if taken.is_err() {
+                        sending = Sending::Refused;
+                    }
+                    Step::Go
+                }
+                notice = std::future::poll_fn(|cx| self.client.poll_notice(!client_ready, cx)) => match notice {
+                    Notice::Ready => Step::Go,
+                    Notice::Gone => self.tell(Event::ClientGone),
+                },
+                () = passed(expires), if expires.is_some() => self.tell(Event::Expired),
+                () = passed(held_until), if begun && held_until.is_some() => {
+                    self.exchange.keep();
+                    held_until = None;
+                    Step::Go
+                }
+            };
+            match step {
+                Step::Go => {}
+                Step::End if self.client.status() == 101 => return Step::End,
+                Step::Cut | Step::End if !self.client.has_ended() => {
+                    self.client.cut();
+                    return Step::End;
+                }
+                step => return step,
+            }
+        }
+    }
+
+    /// Writes what was kept of the body, and says how far it is.
+    fn resend(&mut self, writer: &mut Writer) -> Sending {
+        let over = self.body.is_over();
+        let count = self.kept.pieces.len();
+        for (at, bytes) in self.kept.pieces.iter().enumerate() {
+            if writer.body(bytes.clone(), over && at + 1 == count).is_err() {
+                return Sending::Refused;
+            }
+        }
+        if !over {
+            return Sending::Body;
+        }
+        let nothing = count == 0;
+        if let (true, Writer::Http1 { framing, .. }) = (nothing, &mut *writer) {
+            // A body that turned out to be empty still has its end written.
+            let chunked = *framing == Framing::Chunked;
+            if writer.body(Bytes::new(), chunked).is_err() {
+                return Sending::Refused;
+            }
+        }
+        Sending::Over
+    }
+
+    /// Sends the copies, once, when the request is whole.
+    fn mirror(&mut self) {
+        if let (Some(body), Some(told)) = (self.kept.copy.take(), &self.ending.told) {
+            mirror::send(self.engine, &self.exchange, self.request, told, body, &mut self.rng);
+        }
+    }
+
+    /// Keeps a piece for another attempt and for mirrors, as long as either may come.
+    fn keep(&mut self, bytes: &Bytes) {
+        if let Some(copy) = &mut self.kept.copy {
+            self.kept.copied += bytes.len();
+            copy.push(bytes.clone());
+            if self.kept.copied > REPLAY {
+                self.kept.copy = None;
+            }
+        }
+        if self.kept.lost || !self.exchange.may_retry() {
+            self.kept.pieces.clear();
+            self.kept.lost = true;
+            return;
+        }
+        self.kept.length += bytes.len();
+        if self.kept.length > REPLAY {
+            self.exchange.unreplayable();
+            self.kept.pieces = Vec::new();
+            self.kept.lost = true;
+        } else {
+            self.kept.pieces.push(bytes.clone());
+        }
+    }
+
+    /// The final head has come: passed on, unless the machine wants something else.
+    fn head(&mut self, status: u16, mut headers: HeaderMap, length: Option<u64>, last: bool) -> Step {
+        match self.tell(Event::ResponseHead { status, headers: &headers }) {
+            Step::Forward => {}
+            step => return step,
+        }
+        self.ending.grpc_status = grpc_status(&headers);
+        self.exchange.response_head(status, &mut headers, &self.request.head(), self.down, Instant::now());
+        if let Some(trial) = self.trial {
+            trial.tell(&mut headers, self.backend(), self.exchange.member().map(|m| &**m), self.exchange.flags());
+        }
+        match self.client.begin(status, headers, length, last) {
+            Ok(()) => Step::Forward,
+            Err(e) => self.unwritten(&e),
+        }
+    }
+
+    /// The response could not be written: it is longer or shorter than it said, or the client is gone.
+    fn unwritten(&mut self, e: &std::io::Error) -> Step {
+        if e.kind() == std::io::ErrorKind::InvalidData {
+            return self.tell(Event::Reset { reset: Reset::Protocol, sent: true });
+        }
+        self.tell(Event::ClientGone)
+    }
+
+    /// The request's body is not framed as it says.
+    fn malformed(&mut self) -> Step {
+        self.tell(Event::ClientGone);
+        let row = Failure::BadRequest.row();
+        self.ending.flags.set(Flag::DownstreamProtocol);
+        self.ending.details = Some(row.details);
+        if self.client.has_begun() { Step::End } else { Step::Answer(Failure::BadRequest.reply(false, false)) }
+    }
+
+    /// Gives the connection back, where it can carry another request.
+    fn part(&mut self, reader: Reader, writer: Writer, attempt: &Attempt) {
+        let (Reader::Http1(reader), Writer::Http1 { out, .. }) = (reader, writer) else { return };
+        if self.client.status() == 101 {
+            self.ending.tunnel = reader.into_wire().map(|wire| (wire, out));
+            return;
+        }
+        if !self.body.is_over() || !out.is_drained() {
+            return;
+        }
+        if let Some(wire) = reader.reuse() {
+            let lane = Lane { wire, out, local: self.ending.local };
+            self.engine.upstream.pool.put(worker::number(), &attempt.member.state, lane, attempt.idle_timeout);
+        }
+    }
+}
+
+/// Pends until a moment, and for ever without one.
+async fn passed(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,108 @@
+//! A client's byte stream on a TCP listener: one weighted choice of backend, one endpoint, bytes both ways (V-72).
+
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime};
+
+use bytes::BytesMut;
+use isthmus_core::balance::{Ledger, Member, Slot};
+use isthmus_core::decide::ConnectError;
+use isthmus_core::failure::{Failure, Flag, Flags};
+use isthmus_core::snapshot::{Destination, Front};
+use rand::Rng;
+use tokio::net::TcpStream;
+
+use super::tunnel::{self, Passed};
+use super::{Visit, worker};
+use crate::observe::Record;
+use crate::upstream::{Outgoing, Wire, dial};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What is told of a stream.
+#[derive(Default)]
+struct Told {
+    backend: String,
+    slot: Option<Arc<Slot>>,
+    member: Option<Arc<Member>>,
+    flags: Flags,
+    transport: &'static str,
+    local: Option<SocketAddr>,
+}
+
+/// Serves a connection of which `ahead` has been read.
+pub(crate) async fn serve(visit: Visit, stream: TcpStream, ahead: BytesMut) {
+    let (start, wall) = (Instant::now(), SystemTime::now());
+    let passed = Passed::default();
+    let mut told = Told::default();
+    if let Some(far) = reach(&visit, &mut told).await {
+        let _meter = visit.engine.observe.metrics.stream(told.slot.as_ref(), told.member.as_ref(), told.flags);
+        let _in_flight = told.member.as_ref().map(|m| m.state.enter());
+        let (read, write) = stream.into_split();
+        let (far_read, far_write) = far.into_split();
+        let (near, far) = (Wire::new(read, ahead), Wire::new(far_read, BytesMut::new()));
+        tunnel::join(near, Outgoing::new(write), far, Outgoing::new(far_write), &passed).await;
+        _meter.received(passed.received.load(Ordering::Relaxed));
+        _meter.sent(passed.sent.load(Ordering::Relaxed));
+    }
+    visit.engine.observe.ended(&Record {
+        start: wall,
+        duration: start.elapsed(),
+        request: None,
+        code: 0,
+        flags: told.flags,
+        details: "",
+        transport_failure: told.transport,
+        received: passed.received.load(Ordering::Relaxed),
+        sent: passed.sent.load(Ordering::Relaxed),
+        response: None,
+        grpc_status: None,
+        backend: &told.backend,
+        slot: told.slot.as_ref(),
+        member: told.member.as_ref(),
+        upstream_local: told.local,
+        local: visit.local,
+        peer: visit.peer,
+        server_name: "",
+        route: "",
+    });
+}
+
+/// Draws destination and endpoint, and connects. What fails is told by flags; the client's connection is closed.
+async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
+    let mut rng = worker::chance();
+    let drawn = {
+        let pin = visit.engine.published.pin();
+        let (_, listener) = pin.snapshot.listener(&visit.key)?;
+        let Front::Tcp(front) = &listener.front else { return None };
+        let (_, Destination { key, slot, .. }) = front.destinations.draw(rng.random())?;
+        (key.to_string(), slot.as_ref().ok().cloned())
+    };
+    (told.backend, told.slot) = drawn;
+    let Some(slot) = &told.slot else {
+        told.flags.set(Flag::NoCluster);
+        return None;
+    };
+    let Some(picked) = slot.pick(None, &[], Ledger::Live, &mut rng) else {
+        told.flags.set(Failure::NoHealthyUpstream.row().flag);
+        return None;
+    };
+    let dialled = dial(&picked.member.endpoint.address, picked.policy.connect_timeout).await;
+    told.member = Some(picked.member);
+    match dialled {
+        Ok(far) => {
+            told.local = far.local_addr().ok();
+            Some(far)
+        }
+        Err(failed) => {
+            let failure = match failed.error {
+                ConnectError::Failed => Failure::ConnectFailed,
+                ConnectError::Timeout => Failure::ConnectTimeout,
+            };
+            // One attempt is all there is, and it is used up (1.3).
+            told.flags.set(failure.row().flag);
+            told.flags.set(Flag::RetriesExhausted);
+            told.transport = failed.reason();
+            None
+        }
+    }
+}

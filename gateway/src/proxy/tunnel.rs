@@ -1,0 +1,75 @@
+//! Bytes both ways between two connections, each direction ending by itself. A socket that goes ends them at the drain time.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::Instant;
+
+use crate::upstream::{Outgoing, Wire};
+
+/// How long nothing may come from either side.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Bytes read at once.
+const CHUNK: usize = 16 * 1024;
+
+/// What passed through.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// From the client.
+    pub(super) received: AtomicU64,
+    /// To the client.
+    pub(super) sent: AtomicU64,
+}
+
+/// Runs a tunnel that began as HTTP/1, after the heads.
+pub(super) async fn run(near: Wire, near_out: Outgoing, far: (Box<Wire>, Outgoing)) {
+    let passed = Passed::default();
+    join(near, near_out, *far.0, far.1, &passed).await;
+}
+
+/// Carries bytes until both sides have ended, one breaks, or nothing comes for too long.
+pub(super) async fn join(near: Wire, near_out: Outgoing, far: Wire, far_out: Outgoing, passed: &Passed) {
+    let both = async { tokio::try_join!(carry(near, far_out, &passed.received), carry(far, near_out, &passed.sent)) };
+    tokio::select! {
+        _ = both => {}
+        () = still(passed) => {}
+    }
+}
+
+/// Ready when nothing has passed for too long.
+async fn still(passed: &Passed) {
+    let total = || passed.received.load(Ordering::Relaxed) + passed.sent.load(Ordering::Relaxed);
+    let mut seen = total();
+    let mut since = Instant::now();
+    loop {
+        tokio::time::sleep_until(since + IDLE).await;
+        if total() == seen {
+            return;
+        }
+        (seen, since) = (total(), Instant::now());
+    }
+}
+
+/// One direction: what was read ahead, then everything until the end, which is passed on.
+async fn carry(from: Wire, mut to: Outgoing, count: &AtomicU64) -> io::Result<()> {
+    to.drained().await?;
+    let (mut from, ahead): (OwnedReadHalf, _) = from.into_parts();
+    let mut to: OwnedWriteHalf = to.into_half();
+    if !ahead.is_empty() {
+        to.write_all(&ahead).await?;
+        count.fetch_add(ahead.len() as u64, Ordering::Relaxed);
+    }
+    let mut chunk = vec![0u8; CHUNK];
+    loop {
+        let n = from.read(&mut chunk).await?;
+        if n == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&chunk[..n]).await?;
+        count.fetch_add(n as u64, Ordering::Relaxed);
+    }
+}

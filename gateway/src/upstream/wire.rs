@@ -1,0 +1,219 @@
+//! A TCP connection as Pingora's HTTP/1 sessions read it: bytes only, with a say over how far they may read.
+//!
+//! We own what is written (see `outgoing`), so a [`Wire`] is the read half alone. It holds bytes that were read ahead, and
+//! it can stop at the end of a message head, so that the codec never holds bytes that belong to a tunnel, to the next
+//! request, or to nobody. It never writes: a write through it is an error, which no path of ours takes.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
+
+/// How much is read at once where we read for ourselves.
+const CHUNK: usize = 4 * 1024;
+
+/// How far a reader may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// As far as there are bytes.
+    Open,
+    /// So many bytes of what was read ahead; then on without limit.
+    Exactly(usize),
+    /// To the end of a message head.
+    Head(Ending),
+}
+
+/// How much of a head's end has passed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Inside a line.
+    Text,
+    /// After a line feed.
+    Line,
+    /// After a line feed and a carriage return.
+    Return,
+    /// The head is over: nothing more is handed out.
+    Over,
+}
+
+impl Ending {
+    fn after(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Over, _) | (Self::Line | Self::Return, b'\n') => Self::Over,
+            (Self::Line, b'\r') => Self::Return,
+            (Self::Text, b'\n') => Self::Line,
+            (Self::Text | Self::Line | Self::Return, _) => Self::Text,
+        }
+    }
+}
+
+/// The read half of a connection.
+pub(crate) struct Wire {
+    half: OwnedReadHalf,
+    ahead: BytesMut,
+    reach: Reach,
+    again: AtomicU8,
+}
+
+impl Wire {
+    /// A connection of which `ahead` has been read already.
+    pub(crate) fn new(half: OwnedReadHalf, ahead: BytesMut) -> Self {
+        Self { half, ahead, reach: Reach::Open, again: AtomicU8::new(0) }
+    }
+    /// Bytes read and not yet handed out.
+    pub(crate) fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+    /// Puts bytes back in front.
+    pub(crate) fn put_back(&mut self, bytes: BytesMut) {
+        if self.ahead.is_empty() {
+            self.ahead = bytes;
+        } else {
+            let later = std::mem::replace(&mut self.ahead, bytes);
+            self.ahead.extend_from_slice(&later);
+        }
+    }
+    /// Lets go of `count` bytes read ahead.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.ahead.advance(count.min(self.ahead.len()));
+    }
+    /// The next reader gets `count` of the bytes read ahead in one piece, before any others.
+    pub(crate) fn serve_exactly(&mut self, count: usize) {
+        self.reach = Reach::Exactly(count.min(self.ahead.len()));
+    }
+    /// The next reader gets one message head and then nothing, until [`Wire::open`].
+    pub(crate) fn serve_head(&mut self) {
+        self.reach = Reach::Head(Ending::Text);
+    }
+    /// After a head was served: the next one too. For whoever holds a reference only, as a codec lends it.
+    pub(crate) fn serve_head_again(&self) {
+        self.again.store(1, Ordering::Relaxed);
+    }
+    /// After a head was served: everything, as for whoever holds a reference only.
+    pub(crate) fn open_again(&self) {
+        self.again.store(2, Ordering::Relaxed);
+    }
+    /// Lifts every limit.
+    pub(crate) fn open(&mut self) {
+        self.reach = Reach::Open;
+    }
+    /// Reads more ahead; 0 is the end of the stream. Dropping the future loses nothing.
+    pub(crate) async fn more(&mut self) -> io::Result<usize> {
+        self.ahead.reserve(CHUNK);
+        self.half.read_buf(&mut self.ahead).await
+    }
+    /// True where nothing was heard from the peer that nobody asked for: no bytes, no end, no error.
+    pub(crate) fn is_quiet(&self) -> bool {
+        if !self.ahead.is_empty() {
+            return false;
+        }
+        let mut probe = [0u8; 1];
+        let mut probe = ReadBuf::new(&mut probe);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.half.as_ref().poll_peek(&mut cx, &mut probe).is_pending()
+    }
+    /// The two parts again.
+    pub(crate) fn into_parts(self) -> (OwnedReadHalf, BytesMut) {
+        (self.half, self.ahead)
+    }
+
+    fn serve(&mut self, out: &mut ReadBuf<'_>) {
+        let mut count = self.ahead.len().min(out.remaining());
+        match self.reach {
+            Reach::Open => {}
+            Reach::Exactly(left) => {
+                count = count.min(left);
+                self.reach = if count == left { Reach::Open } else { Reach::Exactly(left - count) };
+            }
+            Reach::Head(mut ending) => {
+                let end = self.ahead[..count].iter().position(|b| {
+                    ending = ending.after(*b);
+                    ending == Ending::Over
+                });
+                count = end.map_or(count, |end| end + 1);
+                self.reach = Reach::Head(ending);
+            }
+        }
+        out.put_slice(&self.ahead[..count]);
+        self.ahead.advance(count);
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.reach == Reach::Head(Ending::Over) {
+            match this.again.swap(0, Ordering::Relaxed) {
+                0 => return Poll::Pending,
+                1 => this.serve_head(),
+                _ => this.open(),
+            }
+        }
+        if this.ahead.is_empty() {
+            if let Reach::Head(_) = this.reach {
+                let mut chunk = [0u8; CHUNK];
+                let mut chunk = ReadBuf::new(&mut chunk);
+                std::task::ready!(Pin::new(&mut this.half).poll_read(cx, &mut chunk))?;
+                this.ahead.extend_from_slice(chunk.filled());
+            } else {
+                return Pin::new(&mut this.half).poll_read(cx, out);
+            }
+        }
+        this.serve(out);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::Error::from(io::ErrorKind::Unsupported)))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("peer", &self.half.peer_addr().ok()).field("ahead", &self.ahead.len()).finish()
+    }
+}
+
+#[async_trait::async_trait]
+impl Shutdown for Wire {
+    async fn shutdown(&mut self) {}
+}
+impl UniqueID for Wire {
+    fn id(&self) -> i32 {
+        self.half.as_ref().as_raw_fd()
+    }
+}
+impl Ssl for Wire {}
+impl GetTimingDigest for Wire {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+impl GetProxyDigest for Wire {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+impl GetSocketDigest for Wire {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}
+impl Peek for Wire {}
