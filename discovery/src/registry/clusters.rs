@@ -28,7 +28,7 @@ pub(super) struct ClusterState {
 
 impl ClusterState {
     pub(super) fn new(id: ClusterId) -> Self {
-        Self { waiting: Some(Cluster { id, ..Cluster::default() }), services_by_pod: ByName::default(), podless: ByName::default() }
+        Self { waiting: Some(Cluster::new(id)), services_by_pod: ByName::default(), podless: ByName::default() }
     }
 }
 
@@ -47,7 +47,7 @@ impl Registry {
             return;
         }
         let Some(cluster) = self.states.get_mut(id).and_then(|s| s.waiting.take()) else { return };
-        info!(cluster = %id, services = cluster.services.iter().count(), pods = cluster.pods.iter().count(), "cluster listed");
+        info!(cluster = %id, services = cluster.services.iter().count(), pods = cluster.pods().iter().count(), "cluster listed");
         let rank = self.rank(id);
         let place = self.clusters.iter().filter(|c| self.rank(&c.id) < rank).count();
         self.clusters.insert(place, cluster);
@@ -57,7 +57,7 @@ impl Registry {
 
     /// Hides a cluster that is not asked for any more.
     pub(super) fn hide(&mut self, id: &ClusterId) {
-        self.touch_all(id);
+        self.touch_all();
         self.clusters.retain(|c| c.id != *id);
         self.states.insert(id.clone(), ClusterState::new(id.clone()));
     }
@@ -72,18 +72,18 @@ impl Registry {
     /// Makes the workloads of all pods again and touches all services of the cluster: its network or first list came.
     fn retell(&mut self, id: &ClusterId) {
         let Some(cluster) = self.clusters.iter_mut().find(|c| c.id == *id) else { return };
-        let made: Vec<_> = cluster.pods.iter().map(|(ns, name, pod)| (ns.clone(), name.clone(), workload(cluster, &pod.fact, &self.mesh))).collect();
+        let made: Vec<_> =
+            cluster.pods().iter().map(|(ns, name, pod)| (ns.clone(), name.clone(), workload(cluster, &pod.fact, &self.mesh))).collect();
         for (namespace, name, workload) in made {
-            if let Some(pod) = cluster.pods.get_mut(&namespace, &name) {
-                pod.workload = workload;
-            }
+            cluster.put_workload(&namespace, &name, workload);
         }
-        self.touch_all(id);
+        self.touch_all();
     }
 
-    fn touch_all(&mut self, id: &ClusterId) {
-        let Some(cluster) = self.clusters.iter().find(|c| c.id == *id) else { return };
-        let hosts: Vec<_> = cluster.services.iter().map(|(ns, name, _)| self.host(ns, name)).collect();
+    /// Touches every host: a cluster's WorkloadEntries and their network serve services that other clusters define.
+    fn touch_all(&mut self) {
+        let services = self.clusters.iter().flat_map(|c| c.services.iter());
+        let hosts: Vec<_> = services.map(|(ns, name, _)| self.host(ns, name)).collect();
         self.dirty.extend(hosts);
         self.dirty.extend(self.entries_by_host.keys().cloned());
     }
@@ -184,18 +184,11 @@ impl Registry {
     pub(super) fn take_pod(&mut self, id: &ClusterId, fact: Arc<PodFact>) {
         let mesh = self.mesh.clone();
         let Some((cluster, shown)) = self.cluster(id) else { return };
-        let (namespace, name) = (fact.object.namespace.clone(), fact.object.name.clone());
-        if cluster.pods.get(&namespace, &name).is_some_and(|old| old.fact == fact) {
+        if cluster.pods().get(&fact.object.namespace, &fact.object.name).is_some_and(|old| old.fact == fact) {
             return;
         }
         let workload = if shown { workload(cluster, &fact, &mesh) } else { Arc::default() };
-        let old = cluster.pods.insert(namespace.clone(), name.clone(), Pod { fact: fact.clone(), workload });
-        if let Some(old) = &old {
-            forget_addresses(cluster, old);
-        }
-        for address in &fact.addresses {
-            cluster.pods_by_address.insert(*address, (namespace.clone(), name.clone()));
-        }
+        let old = cluster.put_pod(Pod { fact: fact.clone(), workload });
         if shown {
             self.touch_pod(id, old.as_ref().map(|p| &*p.fact), Some(&fact));
         }
@@ -203,8 +196,7 @@ impl Registry {
 
     pub(super) fn drop_pod(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>) {
         let Some((cluster, shown)) = self.cluster(id) else { return };
-        let Some(old) = cluster.pods.remove(namespace, name) else { return };
-        forget_addresses(cluster, &old);
+        let Some(old) = cluster.remove_pod(namespace, name) else { return };
         if shown {
             self.touch_pod(id, Some(&old.fact), None);
         }
@@ -242,13 +234,11 @@ impl Registry {
         if !shown || old == node {
             return;
         }
-        let on_it = cluster.pods.iter().filter(|(_, _, pod)| pod.fact.node == name);
+        let on_it = cluster.pods().iter().filter(|(_, _, pod)| pod.fact.node == name);
         let made: Vec<_> = on_it.map(|(_, _, pod)| (pod.fact.clone(), workload(cluster, &pod.fact, &mesh))).collect();
         for (fact, workload) in made {
-            if let Some((cluster, _)) = self.cluster(id)
-                && let Some(pod) = cluster.pods.get_mut(&fact.object.namespace, &fact.object.name)
-            {
-                pod.workload = workload;
+            if let Some((cluster, _)) = self.cluster(id) {
+                cluster.put_workload(&fact.object.namespace, &fact.object.name, workload);
             }
             self.touch_pod(id, Some(&fact), Some(&fact));
         }
@@ -280,14 +270,4 @@ impl Registry {
 
 fn workload(cluster: &Cluster, fact: &PodFact, mesh: &join::Mesh) -> Arc<Workload> {
     Arc::new(join::pod_workload(cluster, fact, mesh))
-}
-
-/// An address that another pod has taken meanwhile stays that pod's.
-fn forget_addresses(cluster: &mut Cluster, old: &Pod) {
-    for address in &old.fact.addresses {
-        let is_its_own = |(ns, name): &(Arc<str>, Arc<str>)| *ns == old.fact.object.namespace && *name == old.fact.object.name;
-        if cluster.pods_by_address.get(address).is_some_and(is_its_own) {
-            cluster.pods_by_address.remove(address);
-        }
-    }
 }

@@ -28,8 +28,8 @@ impl Registry {
         if refused {
             return;
         }
-        let documents = &mut Arc::make_mut(&mut self.world).documents;
         let at = key(&object);
+        let documents = &mut Arc::make_mut(&mut self.world).documents;
         let differs = match document {
             Document::Gateway(o) => put(&mut documents.gateways, at, o),
             Document::VirtualService(o) => put(&mut documents.virtual_services, at, o),
@@ -72,14 +72,15 @@ impl Registry {
     }
 
     fn put_service_entry(&mut self, object: ObjectRef, new: Option<Arc<Object<ServiceEntry>>>) {
+        // An equal entry changes nothing, not even which allocation the index of hosts holds.
+        if self.world.documents.service_entries.get(&key(&object)) == new.as_ref() {
+            return;
+        }
         let entries = &mut Arc::make_mut(&mut self.world).documents.service_entries;
         let old = match new.clone() {
             Some(new) => entries.insert(key(&object), new),
             None => entries.remove(&key(&object)),
         };
-        if old == new {
-            return;
-        }
         if let Some(old) = old {
             for host in hosts(&old) {
                 if let Some(claims) = self.entries_by_host.get_mut(&host) {

@@ -231,7 +231,7 @@ impl Registry {
         if let Some(listing) = &mut state.listing {
             listing.insert(object.clone());
         }
-        state.known.insert(object.clone());
+        state.known.insert(object);
         let id = &partition.source.0;
         match fact {
             Fact::Istio(object, document) => self.take_document(&partition.source, object, document),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use isthmus_config::istio::{ServiceEntry, WorkloadEntry};
 use isthmus_config::name::{ClusterId, Hostname, Locality, Network};
 use isthmus_config::object::{Labels, Object, ObjectRef, Origin};
+use smallvec::SmallVec;
 
 use crate::model::{ExportTo, GatewayIdentity, Health, NamespacedName, Port, Workload};
 
@@ -198,16 +199,67 @@ pub struct Cluster {
     pub services: ByName<Arc<ServiceFact>>,
     /// Its EndpointSlices by service, each by name.
     pub slices: ByName<BTreeMap<Arc<str>, Arc<SliceFact>>>,
-    /// Its pods.
-    pub pods: ByName<Pod>,
-    /// Namespace and name of pods by address, for endpoints that name no pod.
-    pub pods_by_address: HashMap<IpAddr, NamespacedName>,
+    pods: ByName<Pod>,
+    /// Pods by address, in order of name: nearly always one.
+    pods_by_address: HashMap<IpAddr, SmallVec<[NamespacedName; 1]>>,
     /// Its nodes.
     pub nodes: BTreeMap<Arc<str>, Node>,
     /// Its namespaces.
     pub namespaces: BTreeMap<Arc<str>, Namespace>,
     /// Its WorkloadEntries (M-26).
     pub workload_entries: ByName<Arc<Object<WorkloadEntry>>>,
+}
+
+impl Cluster {
+    /// A cluster of which nothing is known yet.
+    pub fn new(id: ClusterId) -> Self {
+        Self { id, ..Self::default() }
+    }
+
+    /// Its pods.
+    pub fn pods(&self) -> &ByName<Pod> {
+        &self.pods
+    }
+
+    /// The pod at an address, for endpoints that name none; the first by name of several.
+    pub fn pod_at(&self, address: IpAddr) -> Option<&Pod> {
+        let (namespace, name) = self.pods_by_address.get(&address)?.first()?;
+        self.pods.get(namespace, name)
+    }
+
+    /// Puts a pod in place and returns the one that it was before.
+    pub fn put_pod(&mut self, pod: Pod) -> Option<Pod> {
+        let (namespace, name) = (pod.fact.object.namespace.clone(), pod.fact.object.name.clone());
+        let old = self.remove_pod(&namespace, &name);
+        for address in &pod.fact.addresses {
+            let pods = self.pods_by_address.entry(*address).or_default();
+            if let Err(place) = pods.binary_search(&(namespace.clone(), name.clone())) {
+                pods.insert(place, (namespace.clone(), name.clone()));
+            }
+        }
+        self.pods.insert(namespace, name, pod);
+        old
+    }
+
+    /// Takes a pod out.
+    pub fn remove_pod(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Option<Pod> {
+        let old = self.pods.remove(namespace, name)?;
+        for address in &old.fact.addresses {
+            let Some(pods) = self.pods_by_address.get_mut(address) else { continue };
+            pods.retain(|(ns, n)| (&*ns, &*n) != (namespace, name));
+            if pods.is_empty() {
+                self.pods_by_address.remove(address);
+            }
+        }
+        Some(old)
+    }
+
+    /// Replaces what a pod's endpoints share.
+    pub fn put_workload(&mut self, namespace: &str, name: &str, workload: Arc<Workload>) {
+        if let Some(pod) = self.pods.get_mut(namespace, name) {
+            pod.workload = workload;
+        }
+    }
 }
 
 /// The mesh-wide settings that joining reads, out of MeshConfig.

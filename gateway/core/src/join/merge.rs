@@ -113,10 +113,9 @@ fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, na
 /// The pod that an endpoint names, or `None` until it has been seen (M-17); else the pod at its address.
 fn workload_behind(cluster: &Cluster, slice: &SliceFact, endpoint: &SliceEndpoint, alone: &Arc<Workload>) -> Option<Arc<Workload>> {
     if let Some(pod) = &endpoint.pod {
-        return cluster.pods.get(&slice.object.namespace, pod).map(|p| p.workload.clone());
+        return cluster.pods().get(&slice.object.namespace, pod).map(|p| p.workload.clone());
     }
-    let at_address = cluster.pods_by_address.get(&endpoint.address).and_then(|(namespace, name)| cluster.pods.get(namespace, name));
-    Some(at_address.map_or(alone, |p| &p.workload).clone())
+    Some(cluster.pod_at(endpoint.address).map_or(alone, |p| &p.workload).clone())
 }
 
 /// The workload of endpoints that no pod stands behind.

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn labels_beat_the_system_namespace_beats_mesh_networks_m31() {
-        let mut cluster = Cluster { id: "c1".into(), ..Cluster::default() };
+        let mut cluster = Cluster::new("c1".into());
         let mut mesh = Mesh { root_namespace: "istio-system".into(), ..Mesh::default() };
         let address = "10.1.2.3".parse().ok();
         let none = Labels::new();

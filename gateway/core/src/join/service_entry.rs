@@ -193,7 +193,7 @@ fn entry_endpoints(facts: &Facts<'_>, entry: &Entry, host: &Hostname, ports: &[&
                 add(facts, &we.spec, workload, source, ports, by_name, out);
             }
         }
-        for pod in facts.clusters.iter().flat_map(|c| c.pods.within(namespace)).map(|(_, pod)| pod) {
+        for pod in facts.clusters.iter().flat_map(|c| c.pods().within(namespace)).map(|(_, pod)| pod) {
             if pod.fact.ready && selects(&selector.labels, &pod.fact.labels) {
                 add_pod(pod, ports, out);
             }

@@ -1,0 +1,192 @@
+//! After any history of events the registry holds what one holds that was told the end of it, and its changes name all that differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use isthmus_config::bootstrap::Bootstrap;
+use isthmus_config::name::ClusterId;
+use isthmus_config::object::{Kind, ObjectRef};
+use isthmus_config::parse::parse;
+use isthmus_core::model::{Changes, Documents, World};
+use isthmus_discovery::kubernetes::{Interner, fact};
+use isthmus_discovery::source::{Fact, Partition, SourceId};
+use isthmus_discovery::{Event, Registry, Settings};
+use proptest::prelude::*;
+
+const KINDS: [Kind; 7] = [Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::Namespace, Kind::WorkloadEntry, Kind::ServiceEntry];
+const BOOTSTRAP: &str = "
+gateway: {cluster: c2}
+config: {cluster: c1}
+clusters: [{name: c2, path: c2}, {name: c1, path: c1}]
+mesh: {meshNetworks: {n9: {endpoints: [{fromCidr: 10.0.0.2/32}]}}}
+";
+
+/// One step: an object of one of two clusters becomes a version of it, or goes.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    kind: usize,
+    second: bool,
+    name: u8,
+    version: u8,
+    gone: bool,
+    look: bool,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (0..KINDS.len(), any::<bool>(), 0..2u8, 0..6u8, prop::bool::weighted(0.25), any::<bool>());
+    prop::collection::vec(step.prop_map(|(kind, second, name, version, gone, look)| Step { kind, second, name, version, gone, look }), 0..60)
+}
+
+fn text(step: Step) -> String {
+    let (n, v) = (step.name, step.version);
+    let other = (n + v) % 2;
+    match KINDS[step.kind] {
+        Kind::Service => {
+            let (meta, spec) = [
+                ("", "ports: [{name: http, port: 80}]"),
+                ("", "ports: [{name: http, port: 80}], selector: {app: x0}"),
+                ("", "ports: [{name: web, port: 80}, {name: http, port: 81}]"),
+                (", annotations: {networking.istio.io/exportTo: .}", "ports: [{name: http, port: 80}]"),
+                (", labels: {istio.io/persistent-session: c}", "ports: [{name: http, port: 80}]"),
+                ("", "type: ExternalName, externalName: x.example.com, ports: [{name: http, port: 80}]"),
+            ][usize::from(v)];
+            format!("apiVersion: v1\nkind: Service\nmetadata: {{name: s{n}, namespace: ns{meta}}}\nspec: {{{spec}}}\n")
+        }
+        Kind::EndpointSlice => {
+            let terminating = v % 3 == 0;
+            format!(
+                "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata: {{name: sl{n}, namespace: ns, labels: {{kubernetes.io/service-name: s{other}}}}}\nports: [{{name: http, port: 8080}}]\nendpoints:\n- {{addresses: [10.0.0.{v}], targetRef: {{kind: Pod, name: p{other}}}}}\n- {{addresses: [10.0.0.1], conditions: {{ready: false, serving: true, terminating: {terminating}}}}}\n- {{addresses: [10.0.0.2]}}\n"
+            )
+        }
+        Kind::Pod => {
+            let (label, ready) = (v % 3, if v < 4 { "True" } else { "False" });
+            format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{n}, namespace: ns, labels: {{app: x{label}}}}}\nspec: {{nodeName: n{other}}}\nstatus: {{phase: Running, podIP: 10.0.0.{label}, conditions: [{{type: Ready, status: \"{ready}\"}}]}}\n"
+            )
+        }
+        Kind::Node => format!("apiVersion: v1\nkind: Node\nmetadata: {{name: n{n}, labels: {{topology.kubernetes.io/region: r{v}}}}}\n"),
+        Kind::Namespace => {
+            let name = if n == 0 { "istio-system" } else { "ns" };
+            format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{topology.istio.io/network: n{}}}}}\n", v % 3)
+        }
+        Kind::WorkloadEntry => {
+            let address = if v < 4 { format!("10.0.1.{v}") } else { format!("h{v}.example.com") };
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: w{n}, namespace: ns}}\nspec: {{address: {address}, labels: {{app: x{}}}}}\n",
+                v % 2
+            )
+        }
+        _ => {
+            let spec = [
+                "hosts: [x.example.com], resolution: STATIC, endpoints: [{address: 10.0.2.1}]",
+                "hosts: [x.example.com, y.example.com], resolution: STATIC, workloadSelector: {labels: {app: x0}}",
+                "hosts: [s0.ns.svc.cluster.local], resolution: STATIC, workloadSelector: {labels: {app: x1}}",
+                "hosts: [y.example.com], resolution: DNS, workloadSelector: {labels: {app: x0}}",
+                "hosts: [h5.example.com], resolution: DNS",
+                "hosts: [x.example.com], resolution: DNS_ROUND_ROBIN, endpoints: [{address: h4.example.com}]",
+            ][usize::from(v)];
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e{n}, namespace: ns}}\nspec: {{ports: [{{number: 80, name: http, protocol: HTTP}}], {spec}}}\n"
+            )
+        }
+    }
+}
+
+fn partition(cluster: &str, kind: Kind) -> Partition {
+    Partition { source: SourceId(ClusterId::from(cluster)), kind, generation: 1 }
+}
+
+fn read(step: Step, cluster: &str) -> Fact {
+    let parsed = parse(text(step).as_bytes(), &ClusterId::from(cluster), &Arc::from(format!("{cluster}/{}{}", KINDS[step.kind], step.name)));
+    assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
+    fact(parsed.documents.into_iter().next().expect("an object"), &mut Interner::default()).expect("a fact")
+}
+
+fn empty() -> Registry {
+    let (bootstrap, _) = Bootstrap::parse(BOOTSTRAP, Path::new("isthmus.yaml")).expect("isthmus.yaml");
+    Registry::new(Settings::load(&bootstrap).expect("settings").0)
+}
+
+/// Tells DNS's answers to every name that is asked for, as the resolver does.
+fn look(registry: &mut Registry) -> (Arc<World>, Changes) {
+    let (mut world, mut changes) = registry.world();
+    let names = registry.names().borrow().clone();
+    let answer: Arc<[IpAddr]> = Arc::from([IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])]);
+    registry.apply_all(names.iter().map(|name| Event::Resolved(name.clone(), answer.clone())));
+    let (now, later) = registry.world();
+    world = if later.is_empty() { world } else { now };
+    changes.merge(later);
+    (world, changes)
+}
+
+fn list<'a>(held: impl Iterator<Item = (&'a (&'static str, ObjectRef), &'a Fact)>) -> Vec<Event> {
+    let every = || ["c1", "c2"].into_iter().flat_map(|c| KINDS.map(|k| partition(c, k)));
+    let applied = held.map(|((cluster, object), fact)| Event::Apply(partition(cluster, object.kind), fact.clone()));
+    every().map(Event::Init).chain(applied).chain(every().map(Event::InitDone)).collect()
+}
+
+fn documents_differ(one: &Documents, two: &Documents) -> bool {
+    one.service_entries != two.service_entries || one.workload_entries != two.workload_entries
+}
+
+/// Everything that differs must be named, and what is named must be worth it.
+fn check_changes(before: &World, after: &World, changes: &Changes) -> Result<(), TestCaseError> {
+    let hosts: BTreeSet<_> = before.catalog.services.keys().chain(after.catalog.services.keys()).collect();
+    for host in hosts {
+        prop_assert_eq!(before.catalog.services.get(host) != after.catalog.services.get(host), changes.services.contains(host), "service {}", host);
+        prop_assert_eq!(
+            before.catalog.endpoints.get(host) != after.catalog.endpoints.get(host),
+            changes.endpoints.contains(host),
+            "endpoints {}",
+            host
+        );
+    }
+    prop_assert!(changes.all || before.catalog.namespaces == after.catalog.namespaces);
+    prop_assert!(!changes.objects.is_empty() || !documents_differ(&before.documents, &after.documents));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn incremental_is_from_nothing(steps in steps()) {
+        let mut held: BTreeMap<(&'static str, ObjectRef), Fact> = BTreeMap::new();
+        let mut registry = empty();
+        registry.apply_all(list(held.iter()));
+        let mut world = look(&mut registry).0;
+        for step in steps {
+            let cluster = if step.second && KINDS[step.kind] != Kind::ServiceEntry { "c2" } else { "c1" };
+            let fact = read(step, cluster);
+            let key = (cluster, fact.reference());
+            let at = partition(cluster, key.1.kind);
+            if step.gone {
+                registry.apply(Event::Delete(at, key.1.clone()));
+                held.remove(&key);
+            } else {
+                registry.apply(Event::Apply(at, fact.clone()));
+                held.insert(key, fact);
+            }
+            if step.look {
+                let (now, changes) = look(&mut registry);
+                check_changes(&world, &now, &changes)?;
+                world = now;
+            }
+        }
+        let (got, changes) = look(&mut registry);
+        check_changes(&world, &got, &changes)?;
+        let mut anew = empty();
+        anew.apply_all(list(held.iter()));
+        let want = look(&mut anew).0;
+        prop_assert_eq!(&got.catalog.services, &want.catalog.services);
+        prop_assert_eq!(&got.catalog.endpoints, &want.catalog.endpoints);
+        prop_assert_eq!(&got.catalog.namespaces, &want.catalog.namespaces);
+        prop_assert!(!documents_differ(&got.documents, &want.documents));
+        // A second list of the same changes nothing; a list of nothing takes everything away.
+        registry.apply_all(list(held.iter()));
+        prop_assert!(look(&mut registry).1.is_empty());
+        registry.apply_all(list([].into_iter()));
+        prop_assert!(look(&mut registry).0.catalog.services.is_empty());
+    }
+}
