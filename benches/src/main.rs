@@ -1,0 +1,103 @@
+//! Compile time and memory: from nothing, for one changed route and for one changed endpoint, at 100, 1,000 and 10,000 routes.
+//!
+//! The world goes the way of production: text, objects, facts, registry, compiler. Only what the control thread does is measured; files and
+//! sockets are not. Run it built with `--release` on a quiet machine (`make bench ARGS="--runs compile"`).
+
+mod world;
+
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use isthmus_core::compile::{Compiler, Counters};
+use isthmus_core::model::Changes;
+
+use world::{Shape, Source};
+
+/// Changes measured for each figure; the middle one is told.
+const ROUNDS: usize = 31;
+
+fn main() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let mut asked = std::env::args().skip(1);
+    if let (Some(shape), Some(routes)) = (asked.next(), asked.next().and_then(|r| r.parse().ok())) {
+        let shape = if shape == format!("{:?}", Shape::OneHost) { Shape::OneHost } else { Shape::HostEach };
+        return writeln!(out, "{}", measure(shape, routes));
+    }
+    writeln!(
+        out,
+        "compile: ms, of {ROUNDS} changes the middle one and the longest; `ran` is what one change ran again: listeners, virtual hosts, fragments, backends"
+    )?;
+    for shape in [Shape::HostEach, Shape::OneHost] {
+        writeln!(out, "\n{}", shape.title())?;
+        writeln!(
+            out,
+            "  {:>7} {:>10} {:>10} {:>10} {:>8} | {:>16} {:>16} {:>16} | {:>16} {:>16} {:>16}",
+            "routes", "endpoints", "read+join", "compile", "MB", "route: join", "compile", "ran", "endpoint: join", "compile", "ran"
+        )?;
+        for routes in [100, 1_000, 10_000] {
+            // In a process of its own, so that memory is this world's.
+            let name = format!("{shape:?}");
+            let line = Command::new(std::env::current_exe()?).args([&name, &routes.to_string()]).stderr(Stdio::inherit()).output()?;
+            out.write_all(&line.stdout)?;
+        }
+    }
+    Ok(())
+}
+
+/// One line of the table.
+fn measure(shape: Shape, routes: usize) -> String {
+    let before = resident();
+    let (mut source, texts) = (Source::new(), shape.texts(routes));
+    let endpoints = routes * world::ENDPOINTS;
+    let start = Instant::now();
+    source.list(&texts);
+    let (world, _) = source.registry.world();
+    let read = start.elapsed();
+    drop(texts);
+    let mut compiler = Compiler::new(1);
+    let start = Instant::now();
+    let plan = compiler.compile(&world, &Changes::everything());
+    plan.publish_views();
+    let whole = start.elapsed();
+    drop((plan, world));
+    let memory = resident().saturating_sub(before) as f64 / f64::from(1 << 20);
+    let route = change(&mut source, &mut compiler, |n| shape.changed_route(routes, n));
+    let endpoint = change(&mut source, &mut compiler, |n| shape.changed_endpoint(routes, n));
+    format!("  {routes:>7} {endpoints:>10} {:>10} {:>10} {memory:>8.1} | {route} | {endpoint}", ms(read), ms(whole))
+}
+
+/// Applies one changed object after the other; the figures of joining and compiling, and how much ran.
+fn change(source: &mut Source, compiler: &mut Compiler, text: impl Fn(usize) -> String) -> String {
+    let (mut joins, mut compiles, mut ran) = (Vec::new(), Vec::new(), Counters::default());
+    for n in 0..ROUNDS {
+        let text = text(n);
+        let start = Instant::now();
+        source.apply(&text);
+        let (world, changes) = source.registry.world();
+        joins.push(start.elapsed());
+        let start = Instant::now();
+        let plan = compiler.compile(&world, &changes);
+        plan.publish_views();
+        compiles.push(start.elapsed());
+        ran = plan.counters;
+    }
+    let ran = format!("{} {} {} {}", ran.listeners_run, ran.vhosts_run, ran.fragments_run, ran.backends_run);
+    format!("{:>16} {:>16} {ran:>16}", middle(joins), middle(compiles))
+}
+
+fn middle(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let longest = times.last().copied().unwrap_or_default();
+    format!("{} {}", ms(times[times.len() / 2]), ms(longest))
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.2}", time.as_secs_f64() * 1e3)
+}
+
+/// Resident bytes of this process.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    pages.and_then(|t| t.split(' ').nth(1)?.parse::<usize>().ok()).unwrap_or_default() * 4096
+}

@@ -1,0 +1,134 @@
+//! The worlds that are measured, as YAML text, and the registry that takes them in.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use isthmus_config::bootstrap::Bootstrap;
+use isthmus_config::name::ClusterId;
+use isthmus_config::object::Kind;
+use isthmus_config::parse::parse;
+use isthmus_discovery::kubernetes::{Interner, fact};
+use isthmus_discovery::source::{Event, Partition, SourceId};
+use isthmus_discovery::{Registry, Settings};
+
+/// Endpoints of each service; there are as many services as routes.
+pub(crate) const ENDPOINTS: usize = 10;
+
+/// How the routes are spread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shape {
+    /// Each route in a VirtualService and virtual host of its own.
+    HostEach,
+    /// All routes in one VirtualService for one host.
+    OneHost,
+}
+
+impl Shape {
+    /// What is printed above its table.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::HostEach => "a virtual host for each route",
+            Self::OneHost => "one virtual host",
+        }
+    }
+
+    /// The whole world.
+    pub(crate) fn texts(self, routes: usize) -> Vec<String> {
+        let mut texts = vec![
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw, namespace: app}\nspec:\n  selector: {istio: ingressgateway}\n  \
+             servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]\n"
+                .to_owned(),
+        ];
+        for i in 0..routes {
+            texts.push(format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{name: s{i}, namespace: app}}\nspec:\n  ports: [{{name: http, port: 80, targetPort: 8080}}]\n"
+            ));
+            texts.push(slice(i, 0));
+        }
+        match self {
+            Self::HostEach => texts.extend((0..routes).map(|i| virtual_service(i, &[rule(i, 0)]))),
+            Self::OneHost => texts.push(virtual_service(0, &(0..routes).map(|i| rule(i, 0)).collect::<Vec<_>>())),
+        }
+        texts
+    }
+
+    /// The VirtualService of one route, which asks for another timeout in each round.
+    pub(crate) fn changed_route(self, routes: usize, round: usize) -> String {
+        let place = routes / 2;
+        match self {
+            Self::HostEach => virtual_service(place, &[rule(place, round + 1)]),
+            Self::OneHost => virtual_service(0, &(0..routes).map(|i| rule(i, if i == place { round + 1 } else { 0 })).collect::<Vec<_>>()),
+        }
+    }
+
+    /// The EndpointSlice of one service, one of whose endpoints moved.
+    pub(crate) fn changed_endpoint(self, routes: usize, round: usize) -> String {
+        slice(routes / 2, round + 1)
+    }
+}
+
+fn slice(service: usize, round: usize) -> String {
+    let net = format!("10.{}.{}", service >> 8 & 255, service & 255);
+    let endpoints: String = (0..ENDPOINTS)
+        .map(|e| format!("- {{addresses: [{net}.{}], conditions: {{ready: true}}}}\n", e + 1 + if e == 0 { 100 + round } else { 0 }))
+        .collect();
+    format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata: {{name: s{service}-1, namespace: app, labels: \
+         {{kubernetes.io/service-name: s{service}}}}}\nports: [{{name: http, port: 8080, protocol: TCP}}]\nendpoints:\n{endpoints}"
+    )
+}
+
+fn rule(service: usize, timeout: usize) -> String {
+    let timeout = if timeout == 0 { String::new() } else { format!("\n    timeout: {timeout}s") };
+    format!("  - match: [{{uri: {{prefix: /svc-{service}/}}}}]\n    route: [{{destination: {{host: s{service}}}}}]{timeout}\n")
+}
+
+fn virtual_service(name: usize, rules: &[String]) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{name}, namespace: app}}\nspec:\n  hosts: [h{name}.example.com]\n  \
+         gateways: [gw]\n  http:\n{}",
+        rules.concat()
+    )
+}
+
+/// A registry with one cluster, told of objects as a watcher tells.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// What it was told.
+    pub(crate) registry: Registry,
+    cluster: ClusterId,
+    interner: Interner,
+}
+
+/// Every kind that the worlds here hold.
+const KINDS: [Kind; 4] = [Kind::Gateway, Kind::VirtualService, Kind::Service, Kind::EndpointSlice];
+
+impl Source {
+    /// Nothing told yet.
+    pub(crate) fn new() -> Self {
+        let bootstrap = Bootstrap::for_directory(Path::new("."));
+        let settings = Settings::new(&bootstrap, Arc::default());
+        Self { registry: Registry::new(settings), cluster: bootstrap.config.cluster, interner: Interner::default() }
+    }
+
+    fn partition(&self, kind: Kind) -> Partition {
+        Partition { source: SourceId(self.cluster.clone()), kind, generation: 1 }
+    }
+
+    /// Tells a whole list.
+    pub(crate) fn list(&mut self, texts: &[String]) {
+        KINDS.iter().for_each(|k| self.registry.apply(Event::Init(self.partition(*k))));
+        texts.iter().for_each(|t| self.apply(t));
+        KINDS.iter().for_each(|k| self.registry.apply(Event::InitDone(self.partition(*k))));
+    }
+
+    /// Tells one object.
+    pub(crate) fn apply(&mut self, text: &str) {
+        let parsed = parse(text.as_bytes(), &self.cluster, &"bench.yaml".into());
+        assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
+        for document in parsed.documents {
+            let told = fact(document, &mut self.interner).expect("the worlds here hold only what a gateway reads");
+            self.registry.apply(Event::Apply(self.partition(told.reference().kind), told));
+        }
+    }
+}
