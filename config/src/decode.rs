@@ -145,7 +145,13 @@ impl de::Error for Misfit {
         Self { message: format!("expected {expected}, found {}", found_words(found)), hint, ..Self::default() }
     }
     fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::invalid_type(found, expected)
+        let expected = match expected.to_string().as_str() {
+            "u16" => "a whole number from 0 to 65535".to_owned(),
+            "u32" => format!("a whole number from 0 to {}", u32::MAX),
+            "i32" => format!("a whole number from {} to {}", i32::MIN, i32::MAX),
+            other => plain_words(other),
+        };
+        Self { message: format!("expected {expected}, found {}", found_words(found)), ..Self::default() }
     }
     fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
         let hint = nearest(found, known.iter().copied()).map(|name| format!("did you mean `{name}`?"));
@@ -200,7 +206,11 @@ struct Decoder<'a, 'de> {
 
 impl<'de> Decoder<'_, 'de> {
     fn mistaken<V: Visitor<'de>>(&self, visitor: &V) -> Misfit {
-        let found = match &self.node.tree {
+        de::Error::invalid_type(self.found(), visitor)
+    }
+
+    fn found(&self) -> Unexpected<'de> {
+        match &self.node.tree {
             Tree::Null => Unexpected::Unit,
             Tree::Bool(b) => Unexpected::Bool(*b),
             Tree::Signed(n) => Unexpected::Signed(*n),
@@ -209,8 +219,7 @@ impl<'de> Decoder<'_, 'de> {
             Tree::Text(t) => Unexpected::Str(t),
             Tree::List(_) => Unexpected::Seq,
             Tree::Map(_) => Unexpected::Map,
-        };
-        de::Error::invalid_type(found, visitor)
+        }
     }
 }
 
@@ -251,7 +260,7 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
                 _ => Err(de::Error::custom(format!("expected exactly one of {}", variants.join(", ")))),
             },
             Tree::Null | Tree::Bool(_) | Tree::Signed(_) | Tree::Unsigned(_) | Tree::Float(_) | Tree::List(_) => {
-                Err(de::Error::custom(format!("expected one of {}", variants.join(", "))))
+                Err(de::Error::custom(format!("expected one of {}, found {}", variants.join(", "), found_words(self.found()))))
             }
         }
     }
@@ -293,6 +302,7 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
         if matches!(node.tree, Tree::Null) && self.on.strict {
             let mut path = self.on.path.clone();
             segment(&mut path);
+            self.on.mark(&path, node.spot);
             return Err(Misfit { message: "expected a value, found nothing".to_owned(), ..Misfit::default() }.placed_at(&path, node.spot));
         }
         self.on.below(segment, node.spot, node, seed).map(Some)

@@ -40,7 +40,7 @@ pub(crate) fn fate(api_version: &str, kind: &str) -> Fate {
         "security.istio.io" | "telemetry.istio.io" | "extensions.istio.io" | "gateway.networking.k8s.io" => Fate::Unenforced,
         "" => named(&CORE).map_or(Fate::NotUsed, |known| served(Fate::Kubernetes(known), api_version, kind, version, &["v1"])),
         "discovery.k8s.io" if kind == "EndpointSlice" => served(Fate::Kubernetes(Kind::EndpointSlice), api_version, kind, version, &["v1"]),
-        _ if group.contains("istio") && !group.ends_with(".istio.io") => match nearest(group, ISTIO_GROUPS) {
+        _ if group.contains("istio") => match nearest(group, ISTIO_GROUPS) {
             Some(meant) => Fate::Refused { message: format!("no such API group: {group:?}"), hint: Some(format!("did you mean `{meant}`?")) },
             None => Fate::NotUsed,
         },
@@ -82,6 +82,7 @@ mod tests {
                 refused("networking.istio.io has no kind \"VirtualServices\"", "did you mean `VirtualService`?"),
             ),
             ("networking.istio.oi/v1", "Gateway", refused("no such API group: \"networking.istio.oi\"", "did you mean `networking.istio.io`?")),
+            ("network.istio.io/v1", "Gateway", refused("no such API group: \"network.istio.io\"", "did you mean `networking.istio.io`?")),
             ("networking.istio.io/v1", "Sidecar", Fate::Unenforced),
             ("security.istio.io/v1", "AuthorizationPolicy", Fate::Unenforced),
             ("gateway.networking.k8s.io/v1", "Gateway", Fate::Unenforced),

@@ -289,7 +289,9 @@ impl Reader<'_> {
         let object = object.and_then(|metadata| Some((metadata, decoding.read::<W>(node, "")?)));
         let mut misfits = decoding.misfits;
         let object = object.and_then(|(metadata, wire)| Some((metadata.read(kind, &mut misfits)?, wire.into_object())));
-        let spots = misfits.iter().map(|m| (m.path.as_str().into(), m.spot)).collect();
+        let metadata = |path: &str| node.get("metadata")?.get(path.strip_prefix("metadata.")?);
+        let spot = |m: &Misfit| if m.spot.line > 0 { m.spot } else { metadata(&m.path).map_or(node.spot, |value| value.spot) };
+        let spots = misfits.iter().map(|m| (m.path.as_str().into(), spot(m))).collect();
         let origin = self.origin(node.spot);
         let origin = if misfits.is_empty() { origin } else { Origin { spans: Arc::new(Spans(spots)), ..origin } };
         self.finish(node, kind, origin, misfits, object, wrap);
