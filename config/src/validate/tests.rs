@@ -88,7 +88,7 @@ fn a_gateway_is_as_contract_1_3_says() {
             tls("mode: MUTUAL, serverCertificate: c, privateKey: k"),
             "spec.servers[0].tls.caCertificates",
         ),
-        (simple.clone(), tls("mode: SIMPLE, credentialName: c, serverCertificate: c, privateKey: k"), "spec.servers[0].tls"),
+        (simple, tls("mode: SIMPLE, credentialName: c, serverCertificate: c, privateKey: k"), "spec.servers[0].tls"),
         (tls("mode: ISTIO_MUTUAL"), tls("mode: ISTIO_MUTUAL, credentialName: c"), "spec.servers[0].tls.credentialName"),
         (tls("mode: SIMPLE, credentialNames: [a, b]"), tls("mode: SIMPLE, credentialNames: [a, b, c]"), "spec.servers[0].tls.credentialNames"),
         (
