@@ -61,7 +61,7 @@ const OURS: [&str; 25] = [
     "x-envoy-ip-tags",
     "x-envoy-external-address",
     "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-is-timeout-retry",
+    "x-envoy-upstream-stream-duration-ms",
     "x-forwarded-client-cert",
     "x-request-id",
 ];

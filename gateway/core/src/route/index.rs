@@ -19,7 +19,7 @@ use regex_automata::hybrid::dfa;
 use smallvec::SmallVec;
 
 use super::Head;
-use super::matcher::{Match, Source, Uri, joined};
+use super::matcher::{Match, Source, Uri};
 use super::pattern::{Set, literal_prefix};
 use super::trie::Trie;
 
@@ -286,14 +286,15 @@ impl Bucket {
         let Some(keyed) = &self.keyed else { return };
         lists.extend(keyed.methods.get(head.method).map(|p| &**p));
         lists.extend(keyed.authorities.get(head.authority).map(|p| &**p));
-        let lookup = |name: &HeaderName, values: &'a Map<Box<[u8]>, Positions>| {
-            head.headers.contains_key(name).then(|| values.get(&*joined(&head.headers.get_all(name)))).flatten()
+        let mut lookup = |name: &HeaderName, values: &'a Map<Box<[u8]>, Positions>| {
+            let sent = head.headers.get_all(name).iter();
+            lists.extend(sent.filter_map(|value| values.get(value.as_bytes())).map(|p| &**p));
         };
+        // Whichever is fewer: the names that rules ask for, or those that were sent.
         if keyed.headers.len() <= head.headers.keys_len() {
-            lists.extend(keyed.headers.iter().filter_map(|(name, values)| lookup(name, values)).map(|p| &**p));
+            keyed.headers.iter().for_each(|(name, values)| lookup(name, values));
         } else {
-            let named = head.headers.keys().filter_map(|name| keyed.headers.get_key_value(name));
-            lists.extend(named.filter_map(|(name, values)| lookup(name, values)).map(|p| &**p));
+            head.headers.keys().filter_map(|name| keyed.headers.get_key_value(name)).for_each(|(name, values)| lookup(name, values));
         }
     }
 }

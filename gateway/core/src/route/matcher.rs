@@ -1,7 +1,7 @@
 //! One match block, compiled, and the only function that says whether a request meets it (V-4 to V-10).
 //!
 //! `port`, `gateways`, `sourceLabels` and `sourceNamespace` are not here: they are about the gateway, and compile filters
-//! by them (V-2, V-3). Matching allocates nothing but for a header that occurs several times.
+//! by them (V-2, V-3). Matching allocates nothing, but for a condition on `:path`.
 
 use std::fmt;
 
@@ -209,12 +209,13 @@ impl Found<'_> {
             Self::Text(text) => want.matches(text.as_bytes()),
             Self::Target(path, None) => want.matches(path.as_bytes()),
             Self::Target(path, Some(query)) => want.matches(&[path.as_bytes(), query.as_bytes()].join(&b'?')),
-            Self::Values(values) => want.matches(&joined(values)),
+            // Each of several fields of one name is compared by itself, as Envoy 1.40 does.
+            Self::Values(values) => values.iter().any(|value| want.matches(value.as_bytes())),
         }
     }
 }
 
-/// Several fields of one name are one value joined by commas, as Envoy compares them.
+/// The fields of one name as one list, joined by commas.
 pub(super) fn joined(values: &GetAll<'_, HeaderValue>) -> SmallVec<[u8; 128]> {
     let mut all = SmallVec::new();
     for (i, value) in values.iter().enumerate() {
@@ -475,8 +476,10 @@ mod tests {
             ("{} is present", r#"{"headers": {"x-user": {}}}"#, jason, true),
             ("{} is present", r#"{"headers": {"x-user": {}}}"#, &[], false),
             ("a regex * is present", r#"{"headers": {"x-user": {"regex": "*"}}}"#, &[("x-user", "")], true),
-            ("several are joined", r#"{"headers": {"x-user": {"exact": "a,b"}}}"#, twice, true),
-            ("several are joined", r#"{"headers": {"x-user": {"exact": "a"}}}"#, twice, false),
+            ("several: any one", r#"{"headers": {"x-user": {"exact": "b"}}}"#, twice, true),
+            ("several: not as a list", r#"{"headers": {"x-user": {"exact": "a,b"}}}"#, twice, false),
+            ("several: none may be", r#"{"withoutHeaders": {"x-user": {"exact": "b"}}}"#, twice, false),
+            ("several: not as a list", r#"{"withoutHeaders": {"x-user": {"exact": "a,b"}}}"#, twice, true),
             ("Ex 17: absent", r#"{"withoutHeaders": {"x-user": {"exact": "a"}}}"#, &[], true),
             ("Ex 17: a", r#"{"withoutHeaders": {"x-user": {"exact": "a"}}}"#, &[("x-user", "a")], false),
             ("Ex 17: b", r#"{"withoutHeaders": {"x-user": {"exact": "a"}}}"#, &[("x-user", "b")], true),

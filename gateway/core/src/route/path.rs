@@ -41,6 +41,9 @@ pub enum PathError {
     /// It holds a byte that is neither ASCII nor escaped.
     #[error("the request target holds a byte outside ASCII")]
     NotAscii,
+    /// It holds the escape of a zero byte.
+    #[error("the request target holds %00")]
+    Nul,
     /// It does not begin with `/`.
     #[error("the request target does not begin with /")]
     NoSlash,
@@ -97,6 +100,9 @@ pub fn normalise(raw: &str, mode: PathNormalization) -> Result<Cow<'_, str>, Pat
     if !raw.starts_with('/') {
         return Err(PathError::NoSlash);
     }
+    if mode != PathNormalization::None && raw.contains("%00") {
+        return Err(PathError::Nul);
+    }
     Ok(match mode {
         PathNormalization::None => Cow::Borrowed(raw),
         PathNormalization::Base => base(raw),
@@ -112,9 +118,11 @@ pub fn normalise(raw: &str, mode: PathNormalization) -> Result<Cow<'_, str>, Pat
     })
 }
 
+/// Characters that have no place in a path as they are.
+const ESCAPED: [char; 8] = ['"', '<', '>', '^', '|', '`', '{', '}'];
+
 fn base(raw: &str) -> Cow<'_, str> {
-    let bytes = raw.as_bytes();
-    if !bytes.iter().any(|b| matches!(b, b'%' | b'\\')) && !raw.contains("/.") {
+    if !raw.contains(['%', '\\']) && !raw.contains(ESCAPED) && !raw.contains("/.") {
         return Cow::Borrowed(raw);
     }
     let decoded = decode(raw, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'));
@@ -126,7 +134,7 @@ fn base(raw: &str) -> Cow<'_, str> {
             ".." => out.truncate(out.rfind('/').unwrap_or(0)),
             name => {
                 out.push('/');
-                out.push_str(name);
+                escape(name, &mut out);
                 continue;
             }
         }
@@ -137,33 +145,51 @@ fn base(raw: &str) -> Cow<'_, str> {
     if out == raw { Cow::Borrowed(raw) } else { Cow::Owned(out) }
 }
 
-/// Decodes the escapes whose byte is `wanted`; all others stay as they are written.
+fn escape(segment: &str, out: &mut String) {
+    for c in segment.chars() {
+        if ESCAPED.contains(&c) {
+            out.push_str(&format!("%{:02X}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+/// Decodes the escapes whose byte is `wanted`; all others stay as they are written. Where decoded bytes would complete a
+/// broken escape (`%2` and `%65`), the sign of that one is escaped: else the next reader would decode what we did not see.
 fn decode(raw: &str, wanted: impl Fn(u8) -> bool) -> Cow<'_, str> {
     let Some(first) = raw.find('%') else { return Cow::Borrowed(raw) };
     let mut out = String::with_capacity(raw.len());
     out.push_str(&raw[..first]);
     let mut rest = &raw[first..];
+    let mut broken = None;
     while let Some(c) = rest.chars().next() {
-        let escaped = rest.get(1..3).filter(|hex| c == '%' && hex.bytes().all(|b| b.is_ascii_hexdigit()));
-        let byte = escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match byte.filter(|byte| wanted(*byte) && !completes(&out, *byte)) {
-            Some(byte) => {
+        let hex = rest.get(1..3).filter(|hex| c == '%' && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) if wanted(byte) => {
                 out.push(char::from(byte));
                 rest = &rest[3..];
             }
+            Some(_) => {
+                out.push_str(&rest[..3]);
+                rest = &rest[3..];
+                continue;
+            }
             None => {
+                if c == '%' {
+                    broken = Some(out.len());
+                }
                 out.push(c);
                 rest = &rest[c.len_utf8()..];
             }
         }
+        if let Some(sign) = broken.filter(|sign| out.len() == sign + 3)
+            && out.as_bytes()[sign + 1..].iter().all(u8::is_ascii_hexdigit)
+        {
+            out.insert_str(sign + 1, "25");
+        }
     }
     Cow::Owned(out)
-}
-
-/// True where `byte` would finish a broken escape (`%2` and `%65`): the next reader would decode what we did not see.
-fn completes(out: &str, byte: u8) -> bool {
-    let tail = &out.as_bytes()[out.len().saturating_sub(2)..];
-    byte.is_ascii_hexdigit() && (tail.ends_with(b"%") || matches!(tail, [b'%', digit] if digit.is_ascii_hexdigit()))
 }
 
 fn merge(path: Cow<'_, str>) -> Cow<'_, str> {
@@ -202,8 +228,15 @@ mod tests {
             (Base, "/a%", "/a%"),
             (Base, "/a%4", "/a%4"),
             (Base, "/a%zz", "/a%zz"),
-            (Base, "/%2%65%2%65/a", "/%2%65%2%65/a"),
-            (Base, "/%%32e/a", "/%%32e/a"),
+            (Base, "/%2%65%2%65/a", "/%252e%252e/a"),
+            (Base, "/%%32e/a", "/%252e/a"),
+            (Base, "/%2%46", "/%252F"),
+            (Base, "/%6%3%31", "/%6%2531"),
+            (Base, "/%2%7a", "/%2z"),
+            (Base, "/%%65", "/%e"),
+            (Base, "/%2%2f", "/%2%2f"),
+            (Base, r#"/{a}"<>^|`[];"#, "/%7Ba%7D%22%3C%3E%5E%7C%60[];"),
+            (Base, "/%0a%7f", "/%0a%7f"),
             (Base, "/a/.", "/a/"),
             (Base, "/a/b/..", "/a/"),
             (Base, "/..", "/"),
@@ -224,7 +257,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn what_is_normal_stays_so_and_holds_no_dot_segment(raw in r"/([./\\a%]|%2[eE5fF]|%5[cC]|%6[15]){0,12}") {
+        fn what_is_normal_stays_so_and_holds_no_dot_segment(raw in r"/([./\\a2%{]|%2[eE5fF]|%5[cC]|%6[15]|%3[2]){0,12}") {
             for mode in [Off, Base, MergeSlashes, DecodeAndMergeSlashes] {
                 let once = normalise(&raw, mode).unwrap();
                 prop_assert_eq!(&normalise(&once, mode).unwrap(), &once, "{:?}", mode);
@@ -258,6 +291,8 @@ mod tests {
             ("/a?b#c", Err(PathError::Fragment)),
             ("/ä", Err(PathError::NotAscii)),
             ("/a?ä", Err(PathError::NotAscii)),
+            ("/a%00", Err(PathError::Nul)),
+            ("/a?%00", target(None, "/a", Some("%00"))),
             ("admin", Err(PathError::NoSlash)),
             ("", Err(PathError::NoSlash)),
             ("ftp://x.com/", Err(PathError::NoSlash)),
