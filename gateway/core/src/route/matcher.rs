@@ -302,6 +302,15 @@ impl Match {
             Uri::Any | Uri::Exact(_) | Uri::ExactFolded(_) | Uri::Regex(_) => None,
         }
     }
+    /// The path's condition as istioctl prints it: `/v2*`, `/exact`, `regex .*x`.
+    pub fn path(&self) -> String {
+        match &self.uri {
+            Uri::Any => "/*".to_owned(),
+            Uri::Exact(text) | Uri::ExactFolded(text) => text.to_string(),
+            Uri::Prefix(text) | Uri::PrefixFolded(text) => format!("{text}*"),
+            Uri::Regex(pattern) => format!("regex {}", pattern.source()),
+        }
+    }
     pub(super) fn uri(&self) -> &Uri {
         &self.uri
     }

@@ -1,0 +1,148 @@
+//! Everything that is in force at one moment, for whoever looks at it: the admin port, the command line, a scrape.
+//!
+//! Made on demand, by the control thread of a running gateway or from files, so publishing costs nothing for it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use isthmus_config::problem::Problem;
+use isthmus_core::balance::{BackendKey, Member, Slot};
+use isthmus_core::compile::{Compiler, Rule};
+use isthmus_core::explain::{Explanation, Question, explain};
+use isthmus_core::model::{Changes, Port, Service, World};
+use isthmus_core::snapshot::{ListenKey, Snapshot};
+use isthmus_discovery::{Registry, Status, offline};
+
+use super::rows::ClusterRow;
+use crate::asked::Asked;
+
+/// What is in force.
+#[derive(Debug)]
+pub(crate) struct Now {
+    /// Everything that was compiled.
+    pub(crate) world: Arc<World>,
+    /// The routes.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// What routes could send to, by key.
+    pub(crate) backends: Vec<Backend>,
+    /// The Kubernetes clusters.
+    pub(crate) clusters: Vec<ClusterRow>,
+    /// Everything wrong, errors first.
+    pub(crate) problems: Vec<Problem>,
+    /// Sockets and their states; none where nothing runs.
+    pub(crate) sockets: Vec<(ListenKey, String)>,
+}
+
+/// A service's port, or a subset of it.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    /// Its key.
+    pub(crate) key: BackendKey,
+    /// The service.
+    pub(crate) service: Arc<Service>,
+    /// Its slot, where a route sends to it.
+    pub(crate) slot: Option<Arc<Slot>>,
+    /// DestinationRules whose text is in force for it, `name.namespace`.
+    pub(crate) rules: Vec<String>,
+    /// Its endpoints, with what they have in flight.
+    pub(crate) members: Vec<(Arc<Member>, bool)>,
+}
+
+impl Now {
+    /// Takes stock.
+    pub(crate) fn of(world: Arc<World>, compiler: &Compiler, registry: &Registry, mut problems: Vec<Problem>, sockets: Vec<(ListenKey, String)>) -> Self {
+        problems.extend(registry.problems());
+        problems.extend(compiler.report().problems.iter().cloned());
+        sort(&mut problems);
+        let clusters = registry.clusters().iter().map(|id| cluster(registry, &world, id)).collect();
+        let backends = backends(&world, compiler);
+        let snapshot = compiler.snapshot().cloned().unwrap_or_default();
+        Self { world, snapshot, backends, clusters, problems, sockets }
+    }
+    /// Compiles from files, `overlay` lying over the config cluster's.
+    pub(crate) fn offline(asked: &Asked, overlay: Vec<PathBuf>) -> Self {
+        let mut registry = offline(asked.settings(), overlay);
+        let (world, _) = registry.world();
+        let mut compiler = Compiler::new(0);
+        compiler.compile(&world, &Changes::everything()).publish_views();
+        Self::of(world, &compiler, &registry, asked.problems.clone(), Vec::new())
+    }
+    /// Tells how one request is decided.
+    pub(crate) fn explain(&self, question: &Question) -> Explanation {
+        explain(&self.snapshot, question, Instant::now())
+    }
+}
+
+/// Errors first, then by object and place; each once.
+pub(crate) fn sort(problems: &mut Vec<Problem>) {
+    problems.sort_by(|a, b| {
+        let key = |p: &Problem| (p.severity, p.object.clone(), p.origin.file.clone(), p.origin.spot(&p.path), p.code);
+        key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
+    });
+    problems.dedup();
+}
+
+fn cluster(registry: &Registry, world: &World, id: &isthmus_config::name::ClusterId) -> ClusterRow {
+    let endpoints = world.catalog.endpoints.values().flat_map(|list| list.iter()).filter(|e| e.workload.cluster == *id).count();
+    let (status, reason) = match registry.status(id) {
+        Status::Live => ("synced", String::new()),
+        Status::Syncing => ("syncing", String::new()),
+        Status::Failed(reason) => ("failed", reason),
+    };
+    let own = if *id == world.gateway.cluster { "local" } else { "-" };
+    ClusterRow {
+        name: id.to_string(),
+        secret: "-".to_owned(),
+        status: status.to_owned(),
+        istiod: format!("{}.{}", world.gateway.name, world.gateway.namespace),
+        revision: own.to_owned(),
+        endpoints,
+        reason,
+    }
+}
+
+/// Every port and subset that the gateway may see, TCP and HTTP (3.7: not only those that routes name).
+fn backends(world: &World, compiler: &Compiler) -> Vec<Backend> {
+    let slots: std::collections::HashMap<BackendKey, Arc<Slot>> = compiler.slots().into_iter().map(|s| (s.key.clone(), s)).collect();
+    let mut backends = Vec::new();
+    for service in world.catalog.services.values().filter(|s| s.export_to.includes(&world.gateway.namespace)) {
+        let rule = compiler.rules().find(world, service);
+        let subsets = rule.iter().flat_map(|rule| rule.subsets()).map(|subset| subset.name.as_str());
+        let mut subsets: Vec<&str> = std::iter::once("").chain(subsets).collect();
+        subsets.sort_unstable();
+        for port in service.ports.iter().filter(|p| p.protocol != isthmus_core::model::Protocol::Udp) {
+            for subset in &subsets {
+                let key = BackendKey { host: service.hostname.clone(), port: port.number, subset: (*subset).into() };
+                let slot = slots.get(&key).cloned();
+                let members = members(world, service, port, rule.as_deref(), subset, slot.as_deref());
+                let rules = rule.iter().flat_map(|rule| rule.contributors(subset)).map(|o| format!("{}.{}", o.meta.name, o.meta.namespace));
+                let mut rules: Vec<String> = rules.collect();
+                rules.dedup();
+                backends.push(Backend { key, service: service.clone(), slot, rules, members });
+            }
+        }
+    }
+    // By name, as istioctl, not by specificity.
+    backends.sort_by(|a, b| (a.key.host.as_str(), a.key.port, &a.key.subset).cmp(&(b.key.host.as_str(), b.key.port, &b.key.subset)));
+    backends
+}
+
+/// Those of the slot's view; for backends that no route names, those that its view would have.
+fn members(world: &World, service: &Service, port: &Port, rule: Option<&Rule>, subset: &str, slot: Option<&Slot>) -> Vec<(Arc<Member>, bool)> {
+    if let Some(slot) = slot {
+        let view = slot.view.load();
+        let eligible: std::collections::HashSet<*const Member> = view.eligible().map(Arc::as_ptr).collect();
+        return view.members.iter().map(|m| (m.clone(), eligible.contains(&Arc::as_ptr(m)))).collect();
+    }
+    let labels = rule.and_then(|rule| rule.subset(subset)).map(|subset| &subset.labels);
+    let endpoints = world.catalog.endpoints.get(&service.hostname).into_iter().flat_map(|list| list.iter());
+    endpoints
+        .filter(|e| e.port_name == port.name)
+        .filter(|e| labels.is_none_or(|want| want.iter().all(|(k, v)| e.workload.labels.get(&**k).is_some_and(|have| **have == **v))))
+        .map(|e| {
+            let member = Member { endpoint: e.clone(), host: e.address.to_string().into(), state: Arc::default() };
+            (Arc::new(member), e.health == isthmus_core::model::Health::Healthy)
+        })
+        .collect()
+}
