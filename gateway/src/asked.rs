@@ -2,20 +2,18 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
 use isthmus_config::bootstrap::Bootstrap;
-use isthmus_config::mesh::MeshConfig;
 use isthmus_config::problem::Problem;
 use isthmus_discovery::Settings;
 
 /// isthmus.yaml and MeshConfig, read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// isthmus.yaml, defaults filled in.
     pub(crate) bootstrap: Bootstrap,
-    /// The MeshConfig in force.
-    pub(crate) mesh: Arc<MeshConfig>,
+    /// What the registry is told.
+    pub(crate) settings: Settings,
     /// Warnings about both.
     pub(crate) problems: Vec<Problem>,
 }
@@ -42,25 +40,21 @@ impl Asked {
     /// Reads isthmus.yaml, or takes a directory for one file cluster `local`.
     pub(crate) fn read(path: &Path) -> Result<Self, Refused> {
         if path.is_dir() {
-            return Ok(Self::of(Bootstrap::for_directory(path), Vec::new()));
+            return Self::of(Bootstrap::for_directory(path), Vec::new());
         }
-        let (bootstrap, mut problems) = Bootstrap::parse(&text(path)?, path).map_err(Refused::Wrong)?;
-        let Some(file) = &bootstrap.mesh_file else { return Ok(Self::of(bootstrap, problems)) };
-        let (mesh, of_mesh) = MeshConfig::parse(&text(file)?, file).map_err(Refused::Wrong)?;
-        problems.extend(of_mesh);
-        Ok(Self { bootstrap, mesh: Arc::new(mesh), problems })
+        let text = std::fs::read_to_string(path).map_err(|e| Refused::Unreadable(format!("{}: {e}", path.display())))?;
+        let (bootstrap, problems) = Bootstrap::parse(&text, path).map_err(Refused::Wrong)?;
+        Self::of(bootstrap, problems)
     }
-    /// A bootstrap that is known already; its own MeshConfig holds.
-    pub(crate) fn of(bootstrap: Bootstrap, problems: Vec<Problem>) -> Self {
-        let mesh = Arc::new(bootstrap.mesh.clone());
-        Self { bootstrap, mesh, problems }
+    /// A bootstrap that is known already, with what was said of it.
+    pub(crate) fn of(bootstrap: Bootstrap, mut problems: Vec<Problem>) -> Result<Self, Refused> {
+        let (settings, warnings) = Settings::load(&bootstrap).map_err(Refused::Wrong)?;
+        problems.extend(warnings);
+        Ok(Self { bootstrap, settings, problems })
     }
-    /// What the registry is told.
-    pub(crate) fn settings(&self) -> Settings {
-        Settings::new(&self.bootstrap, self.mesh.clone())
+    /// Puts the gateway somewhere else.
+    pub(crate) fn stand_at(&mut self, locality: &str) {
+        self.bootstrap.gateway.locality = locality.into();
+        self.settings = Settings::new(&self.bootstrap, self.settings.mesh.clone());
     }
-}
-
-fn text(path: &Path) -> Result<String, Refused> {
-    std::fs::read_to_string(path).map_err(|e| Refused::Unreadable(format!("{}: {e}", path.display())))
 }

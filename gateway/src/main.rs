@@ -1,8 +1,10 @@
 //! Isthmus: the gateway of a federation of clusters, configured by Istio's networking API.
 
 mod admin;
+mod asked;
 mod cli;
 mod listener;
+mod log;
 mod observe;
 mod proxy;
 mod upstream;
@@ -10,4 +12,6 @@ mod upstream;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() {
+    std::process::exit(cli::main());
+}

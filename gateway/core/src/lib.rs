@@ -7,6 +7,7 @@
 pub mod balance;
 pub mod compile;
 pub mod decide;
+pub mod explain;
 pub mod failure;
 pub mod join;
 pub mod model;

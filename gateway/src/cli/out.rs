@@ -55,6 +55,10 @@ impl Out {
         let head = if self.color_messages { "\u{1b}[31;1merror:\u{1b}[0m" } else { "error:" };
         self.message(&format!("{head} {text}"));
     }
+    /// A message's `text` in a colour of ANSI's, where colour is wanted.
+    pub(crate) fn paint_message(self, paint: Paint, text: &str) -> String {
+        Self { color: self.color_messages, ..self }.paint(paint, text)
+    }
     /// `text` in a colour of ANSI's, where colour is wanted.
     pub(crate) fn paint(self, paint: Paint, text: &str) -> String {
         if self.color { format!("\u{1b}[{}m{text}\u{1b}[0m", paint as u8) } else { text.to_owned() }

@@ -19,7 +19,7 @@ use crate::decide::{Downstream, Exchange, Found, Step, find};
 use crate::failure::Flags;
 use crate::route::forwarding::{Arrival, receive};
 use crate::route::{Head, Scratch, Target, without_port};
-use crate::snapshot::{Action, Destination, Front, Held, HttpFront, Listener, Pin, Route, RuleOrigin, Snapshot, VirtualHost};
+use crate::snapshot::{Action, Destination, Front, Held, HttpFront, Listener, Pin, RuleOrigin, Snapshot, VirtualHost};
 
 pub use answer::{
     AnswerTold, DestinationTold, Edit, EndpointTold, Explanation, ListenerTold, PassedOver, Place, RouteTold, ServerTold, VirtualHostTold,
@@ -80,7 +80,8 @@ pub fn explain(snapshot: &Arc<Snapshot>, question: &Question, now: Instant) -> E
     let local = SocketAddr::new(bind, listener.key.port);
     let arrival =
         Arrival { peer: question.client, local: bind, tls: question.tls, trusted_proxies: listener.options.trusted_proxies, random: u128::MAX };
-    let client = receive(&mut headers, &arrival);
+    let method = http::Method::from_bytes(question.method.as_bytes()).unwrap_or_default();
+    let client = receive(&mut headers, &method, &arrival);
     let head = Head {
         method: &question.method,
         scheme: if question.tls { "https" } else { "http" },

@@ -1,0 +1,146 @@
+//! The admin port (loopback 15000): what is in force, one decision explained, the log level.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use isthmus_core::explain::{CLIENT, Question, fields};
+use isthmus_core::snapshot::Dump;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use super::check::{self, Posted};
+use super::now::Now;
+use crate::asked::Asked;
+use crate::log::Levels;
+use crate::observe::Observe;
+
+/// Where to ask the control thread what is in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Desk(mpsc::Sender<oneshot::Sender<Now>>);
+
+/// Questions to the control thread.
+pub(crate) type Questions = mpsc::Receiver<oneshot::Sender<Now>>;
+
+impl Desk {
+    /// A desk, and the end at which the control thread listens.
+    pub(crate) fn open() -> (Self, Questions) {
+        let (ask, questions) = mpsc::channel(16);
+        (Self(ask), questions)
+    }
+    /// What is in force; `None` while the gateway ends.
+    pub(crate) async fn now(&self) -> Option<Now> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(reply).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// What the admin port's handlers share.
+#[derive(Clone, Debug)]
+pub(crate) struct Office {
+    /// Where to ask.
+    pub(crate) desk: Desk,
+    /// Access log and metrics.
+    pub(crate) observe: Arc<Observe>,
+    /// What to log.
+    pub(crate) levels: Levels,
+    /// What the gateway was started with.
+    pub(crate) asked: Arc<Asked>,
+}
+
+/// A request to explain, as the command line posts it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ExplainForm {
+    pub(crate) method: String,
+    pub(crate) tls: bool,
+    pub(crate) port: u16,
+    pub(crate) authority: String,
+    pub(crate) target: String,
+    #[serde(default)]
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl From<ExplainForm> for Question {
+    fn from(form: ExplainForm) -> Self {
+        let headers = fields(form.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        let ExplainForm { method, tls, port, authority, target, .. } = form;
+        Self { method, tls, port, authority, target, headers, client: CLIENT }
+    }
+}
+
+#[derive(Deserialize)]
+struct Level {
+    level: Option<String>,
+}
+
+/// The paths of the admin port.
+const PATHS: &str = "/config /listeners /routes /backends /endpoints /clusters /problems /logging?level= and, by POST, /explain /check /try\n";
+
+/// The admin port.
+pub(crate) fn admin(office: Office) -> Router {
+    macro_rules! rows {
+        ($rows:ident) => {
+            get(|State(office): State<Office>| async move { answer(office.desk.now().await.map(|now| now.$rows())) })
+        };
+    }
+    Router::new()
+        .route("/", get(|| async { PATHS }))
+        .route("/config", get(config))
+        .route("/listeners", rows!(listener_rows))
+        .route("/routes", rows!(route_rows))
+        .route("/backends", rows!(backend_rows))
+        .route("/endpoints", rows!(endpoint_rows))
+        .route("/clusters", rows!(cluster_rows))
+        .route("/problems", rows!(problem_rows))
+        .route("/explain", post(explain))
+        .route("/check", post(lay_over))
+        .route("/try", post(register))
+        .route("/logging", get(logging).post(logging))
+        .with_state(office)
+}
+
+/// A value as JSON, or that the gateway ends.
+fn answer<T: Serialize>(value: Option<T>) -> Response {
+    match value {
+        Some(value) => Json(value).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the gateway ends\n").into_response(),
+    }
+}
+
+async fn config(State(office): State<Office>) -> Response {
+    answer(office.desk.now().await.map(|now| Dump::of(&now.snapshot, now.backends.iter().filter_map(|b| b.slot.as_ref()))))
+}
+
+async fn explain(State(office): State<Office>, Json(form): Json<ExplainForm>) -> Response {
+    answer(office.desk.now().await.map(|now| now.explain(&form.into())))
+}
+
+async fn lay_over(State(office): State<Office>, Json(files): Json<Vec<Posted>>) -> Response {
+    match check::posted(&office.asked, &files) {
+        Ok(checked) => Json(checked).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn register(State(office): State<Office>, nonce: String) -> Response {
+    if nonce.len() < 16 || nonce.len() > 64 || !nonce.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return (StatusCode::BAD_REQUEST, "a nonce has 16 to 64 letters and digits\n").into_response();
+    }
+    office.observe.trials.register(&nonce, Instant::now());
+    "registered\n".into_response()
+}
+
+async fn logging(State(office): State<Office>, Query(asked): Query<Level>) -> Response {
+    match asked.level {
+        None => format!("{}\n", office.levels.get()).into_response(),
+        Some(level) => match office.levels.set(&level) {
+            Ok(()) => format!("{}\n", office.levels.get()).into_response(),
+            Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        },
+    }
+}

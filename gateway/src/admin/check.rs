@@ -1,0 +1,117 @@
+//! What `check` finds: problems, and where each object is in force; from files, or for files laid over a running world.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isthmus_config::bootstrap::Bootstrap;
+use isthmus_config::problem::Problem;
+use serde::{Deserialize, Serialize};
+
+use super::now::Now;
+use super::rows::ProblemRow;
+use crate::asked::{Asked, Refused};
+
+/// A file, as the command line posts it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Posted {
+    /// Its path, as shown to people.
+    pub(crate) path: String,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+/// The answer (design 5).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Checked {
+    /// What is wrong.
+    pub(crate) problems: Vec<ProblemRow>,
+    /// Where each object is in force, or why nowhere.
+    pub(crate) in_force: Vec<InForceRow>,
+}
+
+/// Where one object is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InForceRow {
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) routes: usize,
+    pub(crate) backends: usize,
+    pub(crate) reason: Option<String>,
+}
+
+/// Problems as found, with where objects are in force; what is printed for people needs the source.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    /// What is wrong.
+    pub(crate) problems: Vec<Problem>,
+    /// Where each object is in force.
+    pub(crate) in_force: Vec<InForceRow>,
+}
+
+impl Findings {
+    /// In the shape that is printed as JSON.
+    pub(crate) fn rows(&self) -> Checked {
+        Checked { problems: self.problems.iter().map(ProblemRow::of).collect(), in_force: self.in_force.clone() }
+    }
+}
+
+/// Checks `paths` as one cluster `local` at the default gateway.
+pub(crate) fn alone(paths: &[PathBuf]) -> Result<Findings, Refused> {
+    let first = paths.first().map_or(Path::new("."), PathBuf::as_path);
+    let mut bootstrap = Bootstrap::for_directory(first);
+    bootstrap.config.files = paths.iter().skip(1).cloned().collect();
+    let asked = Asked::of(bootstrap, Vec::new())?;
+    let now = Now::offline(&asked, Vec::new());
+    Ok(findings(now, None, true))
+}
+
+/// Checks a world, or only `paths` laid over it.
+pub(crate) fn over(asked: &Asked, paths: Vec<PathBuf>) -> Findings {
+    let only = (!paths.is_empty()).then(|| paths.clone());
+    findings(Now::offline(asked, paths), only.as_deref(), false)
+}
+
+/// Checks files laid over the world of a running gateway.
+pub(crate) fn posted(asked: &Asked, files: &[Posted]) -> std::io::Result<Checked> {
+    let directory = Scratch::new()?;
+    let mut paths = Vec::new();
+    for (i, file) in files.iter().enumerate() {
+        let path = directory.0.join(format!("{i}.yaml"));
+        std::fs::write(&path, &file.text)?;
+        paths.push(path);
+    }
+    let mut checked = over(asked, paths.clone()).rows();
+    for problem in &mut checked.problems {
+        if let Some((_, file)) = paths.iter().zip(files).find(|(path, _)| path.as_os_str() == problem.file.as_str()) {
+            problem.file.clone_from(&file.path);
+        }
+    }
+    Ok(checked)
+}
+
+/// A directory that goes when it is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("isthmus-check-{}", uuid::Builder::from_random_bytes(rand::random()).into_uuid().simple()));
+        std::fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed stays for the system to clean.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn findings(now: Now, only: Option<&[PathBuf]>, alone: bool) -> Findings {
+    let ours = |file: &Arc<str>| only.is_none_or(|paths| paths.iter().any(|path| Path::new(&**file).starts_with(path)));
+    let (mut problems, in_force) = now.analysis(alone, &ours);
+    problems.retain(|p| ours(&p.origin.file));
+    Findings { problems, in_force }
+}
