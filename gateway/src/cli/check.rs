@@ -8,8 +8,8 @@ use super::args::{Check, Form};
 use super::diagnostic::Printer;
 use super::out::{Exit, Out, Paint, table};
 use super::print::print;
-use super::{Done, Failed, client, warn};
-use crate::admin::{Checked, Findings, InForceRow, NOT_USED, Posted, ProblemRow, alone, over};
+use super::{Done, Failed, client};
+use crate::admin::{Checked, Findings, InForceRow, NOT_USED, Posted, alone, over};
 use crate::asked::Refused;
 
 /// Runs `isthmus check`.
@@ -18,10 +18,7 @@ pub(super) fn run(out: Out, check: &Check) -> Done {
         readable(path)?;
     }
     let (checked, text) = match check.place.asked()? {
-        Some(asked) => {
-            warn(out, &asked);
-            of_files(out, over(&asked, check.paths.clone()))
-        }
+        Some(asked) => of_files(out, over(&asked, check.paths.clone())),
         None if check.place.admin.is_none() && !check.paths.is_empty() => of_files(out, alone(&check.paths)?),
         None => {
             let checked = of_gateway(check)?;
@@ -155,10 +152,10 @@ fn paint_of(severity: Severity) -> Paint {
     }
 }
 
-/// Where a row of problems is told, for tests of its shape.
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::ProblemRow;
 
     #[test]
     fn the_json_is_as_documented() {

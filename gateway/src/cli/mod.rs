@@ -106,8 +106,10 @@ impl Where {
     }
 }
 
-/// Warnings about isthmus.yaml and MeshConfig, which are no part of any answer.
+/// Says that isthmus.yaml or MeshConfig have warnings, which are no part of an answer about routes.
 fn warn(out: Out, asked: &Asked) {
-    let mut printer = Printer::new(out.color_messages);
-    asked.problems.iter().for_each(|p| out.message(&printer.problem(p)));
+    if let Some(first) = asked.problems.first() {
+        let text = format!("{} has {} warnings; `isthmus check --config` shows them", first.origin.file, asked.problems.len());
+        out.message(&out.paint_message(out::Paint::Dim, &text));
+    }
 }
