@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use isthmus_config::name::ClusterId;
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::compile::{Compiler, Counters};
 use isthmus_core::model::World;
@@ -16,11 +17,11 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant as Timer, sleep_until, timeout_at};
 use tracing::{debug, error, info, warn};
 
-use crate::admin::{Now, Questions, Readiness};
+use crate::admin::{Ask, Now, Questions, Readiness};
 use crate::listener::{Listeners, State};
 use crate::observe::Observe;
 use crate::progress::Progress;
-use crate::proxy::Published;
+use crate::proxy::Engine;
 
 /// How long quiet lasts before a compilation.
 const HOLD_OFF: Duration = Duration::from_millis(10);
@@ -37,8 +38,8 @@ pub(crate) struct Reconcile {
     pub(crate) batches: Receiver<Batch>,
     /// What is compiled.
     pub(crate) compiler: Compiler,
-    /// Workers' handles.
-    pub(crate) published: Arc<Published>,
+    /// Who holds the workers' handles.
+    pub(crate) engine: Arc<Engine>,
     /// Sockets.
     pub(crate) listeners: Arc<Listeners>,
     /// Whether we are ready.
@@ -49,6 +50,8 @@ pub(crate) struct Reconcile {
     pub(crate) progress: Arc<Progress>,
     /// Who asks what is in force.
     pub(crate) questions: Questions,
+    /// The cluster that must be listed before anything is in force.
+    pub(crate) config_cluster: ClusterId,
     /// Problems of isthmus.yaml and MeshConfig.
     pub(crate) asked: Vec<Problem>,
     /// Members that are not listed by then are not waited for.
@@ -72,17 +75,23 @@ impl Reconcile {
                     self.hold_off(since).await;
                     world = self.publish(since);
                 }
-                Some(reply) = self.questions.recv() => {
-                    let now = Now::of(world.clone(), &self.compiler, &self.registry, self.asked.clone(), self.sockets());
-                    // Whoever asked may have gone away.
-                    drop(reply.send(now));
-                }
+                Some(ask) = self.questions.recv() => self.answer(ask, &world),
                 () = sleep_until(look) => {}
             }
             if Timer::now() >= look {
                 look = Timer::now() + LOOK;
                 self.report_readiness();
             }
+        }
+    }
+
+    fn answer(&self, ask: Ask, world: &Arc<World>) {
+        match ask {
+            Ask::Now(reply) => {
+                let now = Now::of(world.clone(), &self.compiler, &self.registry, self.asked.clone(), self.sockets());
+                drop(reply.send(now));
+            }
+            Ask::Slots(reply) => drop(reply.send(self.compiler.slots())),
         }
     }
 
@@ -105,7 +114,7 @@ impl Reconcile {
     fn publish(&mut self, since: Instant) -> Arc<World> {
         let (world, changes) = self.registry.world();
         let first = self.compiler.snapshot().is_none();
-        if changes.is_empty() && (!first || !self.config_is_listed()) {
+        if first && !self.config_is_listed() || changes.is_empty() && !first {
             self.note_problems();
             return world;
         }
@@ -115,7 +124,7 @@ impl Reconcile {
         let compiled = begun.elapsed();
         plan.publish_views();
         if let Some(snapshot) = &plan.snapshot {
-            let old = self.published.publish(snapshot);
+            let old = self.engine.published.publish(snapshot);
             self.listeners.reconcile(snapshot);
             self.progress.snapshot(snapshot.generation);
             // The old world is freed here unless a request still holds it.
@@ -149,32 +158,39 @@ impl Reconcile {
     }
 
     fn config_is_listed(&self) -> bool {
-        self.registry.is_listed()
+        self.compiler.snapshot().is_some() || self.registry.status(&self.config_cluster) == Status::Live
     }
 
     fn sockets(&self) -> Vec<(ListenKey, String)> {
-        self.listeners.states().into_iter().map(|(key, state)| (key, state.to_string())).collect()
+        let text = |state| match state {
+            State::Bound(address) => format!("bound {address}"),
+            State::Refused { reason, .. } => format!("refused: {reason}"),
+            State::Draining(_) => "draining".to_owned(),
+        };
+        self.listeners.status().into_iter().map(|status| (status.key, text(status.state))).collect()
     }
 
-    /// Says what readiness waits for (design 7).
+    /// Says what readiness waits for (design 7). Every wanted socket is Bound or Refused once a snapshot is in force, since
+    /// reconciling binds before it returns.
     fn report_readiness(&self) {
         let mut waiting = Vec::new();
         let patient = Instant::now() < self.patience;
         for cluster in self.registry.clusters() {
-            if self.registry.status(cluster) == Status::Syncing && (patient || !self.config_is_listed()) {
-                waiting.push(format!("cluster {cluster} to be listed"));
+            match self.registry.status(cluster) {
+                Status::Live => {}
+                Status::Syncing if patient || !self.config_is_listed() => waiting.push(format!("cluster {cluster} to be listed")),
+                Status::Failed(reason) if !self.config_is_listed() => waiting.push(format!("cluster {cluster}: {reason}")),
+                Status::Syncing | Status::Failed(_) => {}
             }
         }
         if self.compiler.snapshot().is_none() {
             waiting.push("the first snapshot".to_owned());
         }
-        let states = self.listeners.states();
-        for (key, state) in &states {
-            if let State::Wanted = state {
-                waiting.push(format!("listener {key} to be bound"));
-            }
-        }
-        self.progress.sockets(states.iter().map(|(_, state)| state.name()));
+        self.progress.sockets(self.listeners.status().into_iter().map(|status| match status.state {
+            State::Bound(_) => "bound",
+            State::Refused { .. } => "refused",
+            State::Draining(_) => "draining",
+        }));
         let is_ready = waiting.is_empty();
         if self.ready.wait_for(waiting) && is_ready {
             info!("ready");

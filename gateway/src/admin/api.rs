@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use isthmus_core::balance::Slot;
 use isthmus_core::explain::{CLIENT, Question, fields};
 use isthmus_core::snapshot::Dump;
 use serde::{Deserialize, Serialize};
@@ -21,10 +22,19 @@ use crate::observe::Observe;
 
 /// Where to ask the control thread what is in force.
 #[derive(Clone, Debug)]
-pub(crate) struct Desk(mpsc::Sender<oneshot::Sender<Now>>);
+pub(crate) struct Desk(mpsc::Sender<Ask>);
+
+/// A question to the control thread. Whoever asked may have gone away.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// Everything.
+    Now(oneshot::Sender<Now>),
+    /// The backends that routes send to; all that a scrape needs, and cheap.
+    Slots(oneshot::Sender<Vec<Arc<Slot>>>),
+}
 
 /// Questions to the control thread.
-pub(crate) type Questions = mpsc::Receiver<oneshot::Sender<Now>>;
+pub(crate) type Questions = mpsc::Receiver<Ask>;
 
 impl Desk {
     /// A desk, and the end at which the control thread listens.
@@ -35,7 +45,13 @@ impl Desk {
     /// What is in force; `None` while the gateway ends.
     pub(crate) async fn now(&self) -> Option<Now> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(reply).await.ok()?;
+        self.0.send(Ask::Now(reply)).await.ok()?;
+        answer.await.ok()
+    }
+    /// The backends that routes send to.
+    pub(crate) async fn slots(&self) -> Option<Vec<Arc<Slot>>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Ask::Slots(reply)).await.ok()?;
         answer.await.ok()
     }
 }

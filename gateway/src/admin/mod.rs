@@ -7,12 +7,12 @@ mod ready;
 mod rows;
 mod serve;
 
-pub(crate) use api::{Desk, ExplainForm, Office, Questions, admin};
+pub(crate) use api::{Ask, Desk, ExplainForm, Office, Questions, admin};
 pub(crate) use check::{Checked, Findings, InForceRow, Posted, alone, over};
 pub(crate) use now::Now;
 pub(crate) use ready::Readiness;
 pub(crate) use rows::{BackendRow, ClusterRow, EndpointRow, ListenerRow, ProblemRow, RouteRow};
-pub(crate) use serve::{metrics, serve, status};
+pub(crate) use serve::{Scrape, metrics, serve, status};
 
 /// The code of problems that only say that a kind is not used (discovery's).
 pub(crate) const NOT_USED: &str = "ISM0204";

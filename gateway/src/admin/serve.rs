@@ -3,14 +3,18 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use tracing::{error, info};
 
+use super::api::Desk;
 use super::ready::Readiness;
-use std::sync::Arc;
+use crate::listener::Listeners;
+use crate::observe::{Observe, Own, exposition};
+use crate::progress::Progress;
 
 /// Binds `address` and serves `router` on a thread of its own, as long as the process lives. Returns the address bound.
 pub(crate) fn serve(name: &'static str, address: SocketAddr, router: Router) -> io::Result<SocketAddr> {
@@ -45,19 +49,53 @@ pub(crate) fn status(ready: Arc<Readiness>) -> Router {
     Router::new().route("/healthz/ready", get(handler.clone())).route("/ready", get(handler)).route("/healthz/live", get(|| async {}))
 }
 
-/// The text that a scrape gets, or why there is none.
-pub(crate) type Scrape = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+/// What a scrape reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Scrape {
+    /// Where to ask for backends.
+    pub(crate) desk: Desk,
+    /// Istio's metrics and the access log.
+    pub(crate) observe: Arc<Observe>,
+    /// The control thread's own.
+    pub(crate) progress: Arc<Progress>,
+    /// Sockets.
+    pub(crate) listeners: Arc<Listeners>,
+}
 
 /// Metrics (15090).
 pub(crate) fn metrics(scrape: Scrape) -> Router {
     let handler = move || {
         let scrape = scrape.clone();
         async move {
-            match scrape() {
+            match exposition(&scrape.observe.metrics, &scrape.own().await) {
                 Ok(text) => (StatusCode::OK, [("content-type", "text/plain; version=0.0.4")], text),
-                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [("content-type", "text/plain")], error),
+                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [("content-type", "text/plain")], error.to_string()),
             }
         }
     };
     Router::new().route("/stats/prometheus", get(handler.clone())).route("/metrics", get(handler))
+}
+
+impl Scrape {
+    /// Our own metrics.
+    async fn own(&self) -> Vec<Own> {
+        let mut own = self.progress.gather();
+        for status in self.listeners.status() {
+            let labels = vec![("listener", status.key.to_string())];
+            own.push(Own::Gauge("isthmus_connections", "Client connections by listener.", labels, status.connections as f64));
+        }
+        for slot in self.desk.slots().await.unwrap_or_default() {
+            let view = slot.view.load();
+            let (all, eligible) = (view.members.len(), view.eligible().count());
+            for (state, count) in [("eligible", eligible), ("other", all - eligible)] {
+                let labels = vec![("backend", slot.name.to_string()), ("state", state.to_owned())];
+                own.push(Own::Gauge("isthmus_endpoints", "Endpoints by backend, and whether they may get traffic.", labels, count as f64));
+            }
+        }
+        if let Some(log) = &self.observe.log {
+            let help = "Access log lines that were lost.";
+            own.push(Own::Counter("isthmus_access_log_dropped_total", help, Vec::new(), log.dropped() as f64));
+        }
+        own
+    }
 }
