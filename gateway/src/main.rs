@@ -1,12 +1,15 @@
 //! Isthmus: the gateway of a federation of clusters, configured by Istio's networking API.
 
 mod admin;
+mod app;
 mod asked;
 mod cli;
 mod listener;
 mod log;
 mod observe;
+mod progress;
 mod proxy;
+mod reconcile;
 mod upstream;
 
 #[global_allocator]

@@ -52,7 +52,13 @@ pub(crate) struct Backend {
 
 impl Now {
     /// Takes stock.
-    pub(crate) fn of(world: Arc<World>, compiler: &Compiler, registry: &Registry, mut problems: Vec<Problem>, sockets: Vec<(ListenKey, String)>) -> Self {
+    pub(crate) fn of(
+        world: Arc<World>,
+        compiler: &Compiler,
+        registry: &Registry,
+        mut problems: Vec<Problem>,
+        sockets: Vec<(ListenKey, String)>,
+    ) -> Self {
         problems.extend(registry.problems());
         problems.extend(compiler.report().problems.iter().cloned());
         sort(&mut problems);

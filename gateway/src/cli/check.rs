@@ -172,8 +172,14 @@ mod tests {
             message: "unknown field".into(),
             hint: None,
         };
-        let in_force =
-            InForceRow { kind: "Gateway".into(), namespace: "a".into(), name: "g".into(), routes: 0, backends: 0, reason: Some("not selected".into()) };
+        let in_force = InForceRow {
+            kind: "Gateway".into(),
+            namespace: "a".into(),
+            name: "g".into(),
+            routes: 0,
+            backends: 0,
+            reason: Some("not selected".into()),
+        };
         let checked = Checked { problems: vec![row], in_force: vec![in_force] };
         let keys = |value: &serde_json::Value| value.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>().join(" "));
         let value = serde_json::to_value(&checked).expect("JSON");

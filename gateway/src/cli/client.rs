@@ -268,6 +268,9 @@ mod tests {
             assert_eq!(status, 200);
             assert_eq!(read_body(&mut from, &headers).expect("a body"), (body.as_bytes().to_vec(), keeps));
         }
-        assert!(read_head(&mut &b"SSH-2.0\r\n\r\n"[..]).is_err() && read_body(&mut &b"x"[..], &HeaderMap::from_iter([(http::header::CONTENT_LENGTH, HeaderValue::from(2))])).is_err());
+        assert!(
+            read_head(&mut &b"SSH-2.0\r\n\r\n"[..]).is_err()
+                && read_body(&mut &b"x"[..], &HeaderMap::from_iter([(http::header::CONTENT_LENGTH, HeaderValue::from(2))])).is_err()
+        );
     }
 }

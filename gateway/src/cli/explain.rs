@@ -98,7 +98,8 @@ fn destined(out: Out, told: &DestinationTold, wide: bool) -> String {
     let subset = if told.subset.is_empty() { String::new() } else { format!(" subset {}", told.subset) };
     let name = if wide { told.backend.clone() } else { format!("{}:{}{subset}", told.host, told.port) };
     let step = |name: &str, line: &str| format!("{} {line}\n", out.paint(Paint::Cyan, &format!("{name:>13}")));
-    let mut text = step("backend", &format!("{} {:.4} % {}", out.paint(Paint::Bold, &name), told.share * 100.0, bar(told.share, 10)).replace(".0000 %", " %"));
+    let mut text =
+        step("backend", &format!("{} {:.4} % {}", out.paint(Paint::Bold, &name), told.share * 100.0, bar(told.share, 10)).replace(".0000 %", " %"));
     for edit in &told.edits {
         text += &step("edit", &edited(edit));
     }

@@ -122,7 +122,8 @@ impl Row for RouteRow {
         vec![&self.name, &self.virtual_host, &self.virtual_service, &self.route]
     }
     fn wanted(&self, filter: &Filter) -> bool {
-        let backend = |want: &String| self.backends.iter().any(|b| backend_is(Some(want), b.backend.rsplit('|').next().unwrap_or_default(), &b.backend));
+        let backend =
+            |want: &String| self.backends.iter().any(|b| backend_is(Some(want), b.backend.rsplit('|').next().unwrap_or_default(), &b.backend));
         is(filter.port.as_ref(), &self.port)
             && filter.host.as_ref().is_none_or(|host| self.domains.iter().any(|d| d == host))
             && is(filter.namespace.as_ref(), &self.namespace)

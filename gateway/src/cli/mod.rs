@@ -9,12 +9,16 @@ mod get;
 mod out;
 mod print;
 
+use std::path::Path;
+
 use clap::{CommandFactory, Parser};
 
+use crate::app::App;
 use crate::asked::{Asked, Refused};
-use args::{Cli, Command, Where};
-pub(crate) use diagnostic::place;
+use crate::log::Levels;
+use args::{Cli, Command, Run, Where};
 use diagnostic::Printer;
+pub(crate) use diagnostic::place;
 use out::{Exit, Out};
 
 /// Runs the command that was asked for, and says with what to exit.
@@ -29,7 +33,8 @@ pub(crate) fn main() -> i32 {
     };
     let out = Out::new(cli.color);
     let done = match cli.command {
-        Command::Run(_) | Command::Try(_) | Command::Demo(_) => Err(Failed::Other("soon".to_owned())),
+        Command::Run(run) => serve(out, &run),
+        Command::Try(_) | Command::Demo(_) => Err(Failed::Other("soon".to_owned())),
         Command::Check(check) => check::run(out, &check),
         Command::Explain(explain) => explain::run(out, &explain),
         Command::Get(get) => get::run(out, &get),
@@ -49,6 +54,21 @@ pub(crate) fn main() -> i32 {
         Err(failed) => failed.tell(out),
     };
     code as i32
+}
+
+/// `isthmus run`.
+fn serve(out: Out, run: &Run) -> Done {
+    let path = match (&run.config, &run.directory) {
+        (Some(path), _) | (None, Some(path)) => path.as_path(),
+        (None, None) => Path::new("isthmus.yaml"),
+    };
+    let asked = Asked::read(path)?;
+    let mut printer = Printer::new(out.color_messages);
+    asked.problems.iter().for_each(|p| out.message(&printer.problem(p)));
+    let levels = Levels::start(run.log_level.as_deref()).map_err(|e| Failed::Usage(e.to_string()))?;
+    let app = App::start(asked, levels).map_err(|e| Failed::Other(e.to_string()))?;
+    app.until_signal().map_err(|e| Failed::Other(e.to_string()))?;
+    Ok(Exit::Done)
 }
 
 /// Why a command could not do its work.

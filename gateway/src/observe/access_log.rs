@@ -7,9 +7,9 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -80,51 +80,6 @@ impl AccessLog {
 impl Drop for AccessLog {
     fn drop(&mut self) {
         self.finish();
-    }
-}
-
-fn open(path: &Path, format: Format) -> io::Result<Self> {
-        let sink = open(path)?;
-        let (lines, queue) = sync_channel(QUEUE);
-        let signals = Arc::new(Signals::default());
-        let (path, heard) = (path.to_owned(), signals.clone());
-        let writer = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write(&path, sink, &queue, &heard))?;
-        Ok(Self { format, lines, signals, writer: Mutex::new(Some(writer)) })
-    }
-    /// Writes a line for `record`, or counts it as dropped where the writer cannot follow.
-    pub(crate) fn log(&self, record: &Record<'_>) {
-        let mut line = Vec::with_capacity(640);
-        self.format.write(&mut line, record);
-        if self.lines.try_send(line).is_err() {
-            self.signals.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-    /// Opens the file anew before the next write.
-    pub(crate) fn reopen(&self) {
-        self.signals.reopen.store(true, Ordering::Relaxed);
-    }
-    /// Writes what is queued, and ends the writer.
-    pub(crate) fn finish(&self) {
-        self.signals.stop.store(true, Ordering::Release);
-        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The writer only ends by panic or by the signal just given; there is nobody left to tell of a panic.
-            drop(writer.join());
-        }
-    }
-    /// Lines lost, because the queue was full or the file could not be written.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.signals.dropped.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for AccessLog {
-    /// Writes what is queued.
-    fn drop(&mut self) {
-        self.signals.stop.store(true, Ordering::Release);
-        if let Some(writer) = self.writer.take() {
-            // The writer only ends by panic or by the signal just given; there is nobody left to tell of a panic.
-            drop(writer.join());
-        }
     }
 }
 
