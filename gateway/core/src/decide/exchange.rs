@@ -3,32 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue};
 use rand::RngCore;
 use smallvec::SmallVec;
 
-use crate::balance::{EndpointState, InFlight, Ledger, Member, Slot, UpstreamProtocol};
-use crate::failure::{Failure, Flag, Flags, Reply};
-use crate::policy::{AbortStatus, CorsAnswer, ResetKind, Timeouts, is_grpc};
+use crate::balance::{EndpointState, InFlight, Ledger, Member, UpstreamProtocol};
+use crate::failure::{Failure, Flag, Flags};
+use crate::policy::{ResetKind, Timeouts, is_grpc};
 use crate::route::Head;
-use crate::snapshot::{Action, Destination, Forward, Held, Route};
+use crate::snapshot::Held;
 
-use super::edit::{facts, whole};
+use super::plan::Plan;
 use super::{Attempt, ConnectError, Downstream, Event, Reset, Step};
-
-/// What comes once the faults are over.
-#[derive(Debug)]
-enum Plan {
-    /// The answer is known: an abort, a preflight, a redirect, a direct response, a backend that does not exist.
-    Answer(Reply, &'static str, Flag),
-    /// The request is sent on.
-    Send,
-}
 
 /// Where the machine stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// A delay or a back-off runs.
     Waiting,
     /// An attempt runs and has not answered.
@@ -43,31 +33,31 @@ enum Phase {
 #[derive(Debug)]
 pub struct Exchange {
     pub(super) held: Held,
-    plan: Option<Plan>,
-    phase: Phase,
+    pub(super) plan: Option<Plan>,
+    pub(super) phase: Phase,
     /// Position of the destination drawn.
-    destination: u32,
-    hash: Option<u64>,
+    pub(super) destination: u32,
+    pub(super) hash: Option<u64>,
     pub(super) set_cookie: Option<String>,
     pub(super) cors_origin: Option<HeaderValue>,
-    mirrors: SmallVec<[u32; 2]>,
-    tried: SmallVec<[Arc<EndpointState>; 3]>,
-    member: Option<Arc<Member>>,
-    in_flight: Option<InFlight>,
-    attempts: u32,
-    connected: bool,
-    replayable: bool,
-    grpc: bool,
-    http2: bool,
+    pub(super) mirrors: SmallVec<[u32; 2]>,
+    pub(super) tried: SmallVec<[Arc<EndpointState>; 3]>,
+    pub(super) member: Option<Arc<Member>>,
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) attempts: u32,
+    pub(super) connected: bool,
+    pub(super) replayable: bool,
+    pub(super) grpc: bool,
+    pub(super) http2: bool,
     pub(super) first_try: Option<Instant>,
-    timeouts: Timeouts,
+    pub(super) timeouts: Timeouts,
     /// End of the route's time; runs from the request's end.
-    route_deadline: Option<Instant>,
+    pub(super) route_deadline: Option<Instant>,
     /// End of the attempt's time.
-    try_deadline: Option<Instant>,
-    request_ended: Option<Instant>,
-    flags: Flags,
-    details: &'static str,
+    pub(super) try_deadline: Option<Instant>,
+    pub(super) request_ended: Option<Instant>,
+    pub(super) flags: Flags,
+    pub(super) details: &'static str,
 }
 
 impl Exchange {
@@ -108,70 +98,6 @@ impl Exchange {
         }
         let step = exchange.go_on(now, rng, ledger);
         (exchange, step)
-    }
-
-    /// What comes after the delay. Faults come first, then CORS, then the route's own action (contract/envoy.md 0, 7).
-    fn planned(&mut self, route: &Route, head: &Head<'_>, down: &Downstream, rng: &mut dyn RngCore) -> Plan {
-        if let Some(abort) = route.fault.abort(rng.next_u32()) {
-            return Plan::Answer(abort_reply(abort, self.grpc), "fault_filter_abort", Flag::FaultInjected);
-        }
-        if let Some(cors) = &route.cors {
-            match cors.judge(&Method::from_bytes(head.method.as_bytes()).unwrap_or_default(), head.headers) {
-                CorsAnswer::Pass => {}
-                CorsAnswer::Allowed(origin) => self.cors_origin = Some(origin),
-                CorsAnswer::Answer(headers) => return Plan::Answer(Reply { headers, ..Reply::empty(200) }, "cors_response", Flag::None),
-            }
-        }
-        match &route.action {
-            Action::Redirect(redirect) => {
-                let mut reply = Reply::empty(redirect.status().as_u16());
-                match HeaderValue::from_str(&redirect.location(head, down.local.port(), &route.matches)) {
-                    Ok(location) => reply.headers.insert(LOCATION, location),
-                    Err(_) => return failed(Failure::BadPath, self.grpc),
-                };
-                Plan::Answer(self.local(route, head, down, reply), "direct_response", Flag::None)
-            }
-            Action::Direct(direct) => {
-                let text = String::from_utf8_lossy(&direct.body);
-                let mut reply = Reply::text(direct.status.as_u16(), text, self.grpc);
-                if !self.grpc {
-                    reply.body = direct.body.clone();
-                }
-                Plan::Answer(self.local(route, head, down, reply), "direct_response", Flag::None)
-            }
-            Action::Forward(forward) => self.destined(forward, head, down, rng),
-        }
-    }
-
-    /// Draws destination and mirrors, and hashes.
-    fn destined(&mut self, forward: &Forward, head: &Head<'_>, down: &Downstream, rng: &mut dyn RngCore) -> Plan {
-        let random = if forward.destinations.list.len() > 1 { rng.next_u64() } else { 0 };
-        let Some((at, destination)) = forward.destinations.draw(random) else { return failed(Failure::NoCluster, self.grpc) };
-        self.destination = at as u32;
-        if destination.slot.is_err() {
-            return failed(Failure::NoCluster, self.grpc);
-        }
-        if let Some(key) = &destination.hash {
-            let hashed = key.hash(head.headers, head.query, down.client, down.local);
-            (self.hash, self.set_cookie) = (hashed.hash, hashed.set_cookie);
-        }
-        self.mirrors = (0u32..).zip(&forward.mirrors).filter(|(_, m)| m.share.takes(rng.next_u32())).map(|(i, _)| i).collect();
-        self.timeouts = forward.timeout.resolve(head.headers, forward.retry.per_try_timeout);
-        self.replayable = forward.retry.attempts > 0;
-        Plan::Send
-    }
-
-    /// A redirect or direct response takes the route's response edits.
-    fn local(&self, route: &Route, head: &Head<'_>, down: &Downstream, mut reply: Reply) -> Reply {
-        if let Some((origin, cors)) = self.cors_origin.as_ref().zip(route.cors.as_ref()) {
-            cors.apply(origin, &mut reply.headers);
-        }
-        if !route.response_headers.is_empty() {
-            let target = whole(head);
-            let facts = facts(head, down, &route.name, &target);
-            route.response_headers.apply_to_response(reply.status, &mut reply.headers, head.headers, &facts);
-        }
-        reply
     }
 
     /// Takes in what happened and says what to do.
@@ -381,79 +307,6 @@ impl Exchange {
     }
 }
 
-/// What can be asked of it.
-impl Exchange {
-    /// When [`Event::Expired`] is due.
-    pub fn expires(&self) -> Option<Instant> {
-        match (self.route_deadline, self.try_deadline) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
-    /// The route.
-    pub fn route(&self) -> &Route {
-        self.held.route()
-    }
-    /// Lets go of the world and keeps the route: for upgrades and long streams.
-    pub fn keep(&mut self) {
-        self.held.keep();
-    }
-    pub(super) fn forward(&self) -> Option<&Forward> {
-        match &self.route().action {
-            Action::Forward(forward) => Some(forward),
-            Action::Redirect(_) | Action::Direct(_) => None,
-        }
-    }
-    /// The destination drawn, for routes that forward.
-    pub fn destination(&self) -> Option<&Destination> {
-        self.forward()?.destinations.list.get(self.destination as usize)
-    }
-    /// The backend drawn, where it exists.
-    pub fn slot(&self) -> Option<&Arc<Slot>> {
-        self.destination()?.slot.as_ref().ok()
-    }
-    /// Who gets a copy of the request; drawn once.
-    pub fn mirrors(&self) -> impl Iterator<Item = &Destination> {
-        let forward = self.forward();
-        self.mirrors.iter().filter_map(move |i| forward?.mirrors.get(*i as usize).map(|m| &m.destination))
-    }
-    /// True while another attempt may need the request's body again.
-    pub fn may_retry(&self) -> bool {
-        self.replayable && self.phase != Phase::Answering && self.phase != Phase::Done
-    }
-    /// The body is longer than what is kept for replay: no more attempts.
-    pub fn unreplayable(&mut self) {
-        self.replayable = false;
-    }
-    /// The response flags so far.
-    pub fn flags(&self) -> Flags {
-        self.flags
-    }
-    /// `response_code_details`.
-    pub fn details(&self) -> &'static str {
-        self.details
-    }
-    /// The endpoint tried last.
-    pub fn member(&self) -> Option<&Arc<Member>> {
-        self.member.as_ref()
-    }
-    /// How many attempts there were.
-    pub fn attempts(&self) -> u32 {
-        self.attempts
-    }
-    pub(super) fn timeouts(&self) -> Timeouts {
-        self.timeouts
-    }
-    pub(super) fn request_ended_at(&self) -> Option<Instant> {
-        self.request_ended
-    }
-}
-
-fn failed(failure: Failure, grpc: bool) -> Plan {
-    let row = failure.row();
-    Plan::Answer(failure.reply(false, grpc), row.details, row.flag)
-}
-
 /// The gRPC status in a response's head.
 fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
@@ -462,14 +315,4 @@ fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 /// A number in [0, 1).
 fn unit(rng: &mut dyn RngCore) -> f64 {
     f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
-}
-
-/// An injected failure's answer (V-42; contract/envoy.md 7).
-fn abort_reply(abort: AbortStatus, grpc: bool) -> Reply {
-    const TEXT: &str = "fault filter abort";
-    match abort {
-        AbortStatus::Http(status) => Reply::text(status.as_u16(), TEXT, grpc),
-        AbortStatus::Grpc(status) if grpc => Reply::grpc(status, TEXT),
-        AbortStatus::Grpc(_) => Reply::text(200, TEXT, false),
-    }
 }

@@ -11,6 +11,8 @@
 mod edit;
 mod exchange;
 mod find;
+mod plan;
+mod told;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
