@@ -9,6 +9,10 @@ use isthmus_config::name::{ClusterId, Hostname};
 use isthmus_config::value::StringMatch;
 use isthmus_core::route::{Head, HostTable, Match, PathNormalization, RouteIndex, Scratch, Target};
 
+/// The gateway's own file: it is a binary, so its pure parser is built in here once more.
+#[path = "../../gateway/src/listener/proxy_header.rs"]
+mod proxy_header;
+
 /// A file of configuration: every problem says where it is, on a line that the file has.
 pub fn parse(bytes: &[u8]) {
     let parsed = isthmus_config::parse::parse(bytes, &ClusterId::new("c"), &Arc::from("f.yaml"));
@@ -48,12 +52,26 @@ fn rule(line: &str) -> HttpMatchRequest {
     HttpMatchRequest { uri, method, ..HttpMatchRequest::default() }
 }
 
+/// The first bytes of a connection where a PROXY header is expected: a header never reaches beyond the bytes, it reads the same whatever follows it, and
+/// no shorter beginning of it is one.
+pub fn sniff(bytes: &[u8]) {
+    use proxy_header::Parsed;
+    let parsed = proxy_header::parse(bytes);
+    if let Parsed::Header(header) = parsed {
+        assert!(header.length <= bytes.len(), "a header of {} in {} bytes", header.length, bytes.len());
+        assert_eq!(proxy_header::parse(&[bytes, b"GET / HTTP/1.1"].concat()), parsed);
+        let shorter = (0..header.length).find(|n| !matches!(proxy_header::parse(&bytes[..*n]), Parsed::Partial));
+        assert_eq!(shorter, None, "the first bytes of a header are its beginning");
+        assert!(header.source.is_none_or(|_| !bytes.starts_with(b"PROXY UNKNOWN")));
+    }
+}
+
 /// A line a host of a virtual host, the last line a Host header: an exact name wins, else the longest wildcard.
 pub fn host(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut lines: Vec<&str> = text.split('\n').collect();
     let Some(asked) = lines.pop() else { return };
-    let names: Vec<Hostname> = lines.iter().map(|l| Hostname::new(l)).collect();
+    let names: Vec<Hostname> = lines.iter().filter(|l| !l.is_empty()).map(|l| Hostname::new(l)).collect();
     let table = HostTable::build(names.iter().cloned().zip(0..));
     if let Some(found) = table.find(asked) {
         let name = names[found as usize].to_string();

@@ -25,7 +25,7 @@ fn mutate(text: &[u8], at: f64, length: usize, way: u8, bytes: &[u8]) -> Vec<u8>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn parse_takes_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
@@ -52,6 +52,15 @@ proptest! {
     #[test]
     fn route_takes_any_text(text in "\\PC{0,120}") {
         entry::route(text.as_bytes());
+    }
+
+    #[test]
+    fn sniff_takes_any_bytes(
+        start in prop::sample::select(vec![&b"PROXY TCP4 "[..], b"PROXY TCP6 ", b"PROXY UNKNOWN", b"PROXY", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", b"\r\n\r\n\0\r\nQUIT\n", b""]),
+        text in "[0-9a-f.: ]{0,50}(\r\n)?", bytes in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        entry::sniff(&[start, text.as_bytes(), &bytes].concat());
+        entry::sniff(&[start, &bytes].concat());
     }
 
     #[test]

@@ -143,7 +143,10 @@ fn naming(text: &str, words: &[&str]) -> Vec<String> {
     let alone = |line: &str, w: &str| {
         let (open, close) = (w.starts_with(char::is_alphanumeric), w.ends_with(char::is_alphanumeric));
         let part = |c: char| c.is_alphanumeric() || c == '_';
-        line.match_indices(w).any(|(at, _)| !(open && line[..at].ends_with(part)) && !(close && line[at + w.len()..].starts_with(part)))
+        line.match_indices(w).any(|(at, _)| {
+            let (joined_before, joined_after) = (open && line[..at].ends_with(part), close && line[at + w.len()..].starts_with(part));
+            !joined_before && !joined_after
+        })
     };
     code(text).flat_map(|(n, l)| words.iter().filter(move |w| alone(l, w)).map(move |w| format!("line {n}: `{w}`"))).collect()
 }
