@@ -9,6 +9,7 @@ use std::time::Instant;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 
+use crate::policy::tell_grpc_timeout;
 use crate::route::{Facts, Head, HeaderEdits, authority, forwarding};
 
 use super::{Downstream, Exchange};
@@ -47,7 +48,9 @@ impl Exchange {
         let original = target.as_ref().map(|_| whole(head));
         forwarding::tell_original(&mut headers, original.as_deref(), authority.map(|_| head.authority));
         let elapsed = self.request_ended_at().map(|at| now.saturating_duration_since(at)).unwrap_or_default();
-        forwarding::tell_attempt(&mut headers, self.attempts(), self.timeouts().expected(elapsed));
+        let expected = self.timeouts().expected(elapsed);
+        forwarding::tell_attempt(&mut headers, self.attempts(), expected);
+        tell_grpc_timeout(&mut headers, expected);
         RequestHead { authority: authority.map(str::to_owned), target, headers }
     }
 

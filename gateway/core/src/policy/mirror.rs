@@ -14,7 +14,7 @@ pub struct Mirror<D> {
 }
 
 /// The share of a rule's `mirror`: all where nothing is said, and `None` where an explicit zero turns it off.
-pub(crate) fn of_rule(rule: &HttpRoute) -> Option<Share> {
+fn of_rule(rule: &HttpRoute) -> Option<Share> {
     let share = match (rule.mirror_percentage, rule.mirror_percent) {
         (Some(percent), _) => Share::of(percent),
         (None, Some(whole)) => Share::of_whole(i64::from(whole)),
@@ -24,7 +24,7 @@ pub(crate) fn of_rule(rule: &HttpRoute) -> Option<Share> {
 }
 
 /// The share of one of a rule's `mirrors`.
-pub(crate) fn of_policy(policy: &HttpMirrorPolicy) -> Option<Share> {
+fn of_policy(policy: &HttpMirrorPolicy) -> Option<Share> {
     Some(policy.percentage.map_or(Share::ALL, Share::of)).filter(|share| *share > Share::NONE)
 }
 

@@ -12,7 +12,7 @@ pub use cors::{Cors, CorsAnswer};
 pub use fault::{Abort, AbortStatus, Delay, Fault};
 pub use mirror::Mirror;
 pub use retry::{ResetKind, RetryOn, RetryPolicy};
-pub use timeout::{RouteTimeout, Timeouts, grpc_timeout, is_grpc};
+pub use timeout::{RouteTimeout, Timeouts, grpc_timeout, is_grpc, tell_grpc_timeout};
 
 use isthmus_config::value::Percent;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -68,6 +68,18 @@ pub fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis))
 }
 
+/// Tells a gRPC backend how long its answer will be waited for, in place of what the client wrote (contract envoy.md 6.5).
+pub fn tell_grpc_timeout(headers: &mut HeaderMap, expected: Option<Duration>) {
+    /// The most that eight digits hold.
+    const MOST: u128 = 99_999_999;
+    let Some(expected) = expected.filter(|_| is_grpc(headers)) else { return };
+    let units = [("m", 1), ("S", 1000), ("M", 60_000), ("H", 3_600_000)].map(|(unit, millis)| (unit, expected.as_millis() / millis));
+    let (unit, count) = units.into_iter().find(|(_, count)| *count <= MOST).unwrap_or(("H", MOST));
+    if let Ok(value) = HeaderValue::from_str(&format!("{count}{unit}")) {
+        headers.insert(GRPC_TIMEOUT, value);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +127,23 @@ mod tests {
             let headers = headers(&[("content-type", kind), ("grpc-timeout", own)]);
             let got = RouteTimeout(ms(rule)).resolve(&headers, ms(per_try));
             assert_eq!((got.route, got.per_try), (ms(want.0), ms(want.1)), "{about}");
+        }
+    }
+
+    #[test]
+    fn a_grpc_backend_is_told_in_its_own_words_6_5() {
+        for (kind, sent, expected, want) in [
+            ("application/grpc", "5S", Some(5000), "5000m"),
+            ("application/grpc", "1500u", Some(2), "2m"),
+            ("application/grpc", "9S", None, "9S"),
+            ("application/grpc", "x", Some(99_999_999), "99999999m"),
+            ("application/grpc", "x", Some(100_000_000), "100000S"),
+            ("application/grpc", "99999999H", Some(359_999_996_400_000), "99999999H"),
+            ("text/plain", "5S", Some(1000), "5S"),
+        ] {
+            let mut headers = headers(&[("content-type", kind), ("grpc-timeout", sent)]);
+            tell_grpc_timeout(&mut headers, expected.map(Duration::from_millis));
+            assert_eq!(headers[GRPC_TIMEOUT], want, "{kind} {sent}");
         }
     }
 
