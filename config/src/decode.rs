@@ -94,7 +94,7 @@ pub(crate) fn push_key(path: &mut String, name: &str) {
 }
 
 /// The known name nearest to `found`, when it is near enough to be meant.
-pub(crate) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let found = found.to_ascii_lowercase();
     known
         .into_iter()

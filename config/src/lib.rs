@@ -16,3 +16,5 @@ pub mod parse;
 pub mod problem;
 pub mod validate;
 pub mod value;
+
+pub use decode::nearest;

@@ -4,6 +4,7 @@
 //! Rooms, in the order in which they may import one another: model < route, policy, balance < snapshot < compile < analyze,
 //! and failure < decide < explain.
 
+pub mod analyze;
 pub mod balance;
 pub mod compile;
 pub mod decide;

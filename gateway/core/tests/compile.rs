@@ -8,13 +8,24 @@ mod common;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use isthmus_core::compile::{Compiler, Report};
+use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::analyze::{analyze, code};
+use isthmus_core::compile::Compiler;
 use isthmus_core::model::Changes;
 use isthmus_core::snapshot::Dump;
 
 #[test]
 fn worlds_become_what_is_in_force() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/compile");
+    golden("compile", compiled);
+}
+
+#[test]
+fn worlds_are_analyzed() {
+    golden("analyze", analyzed);
+}
+
+fn golden(name: &str, play: fn(&str) -> String) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let mut inputs: Vec<PathBuf> = std::fs::read_dir(&folder).expect("the folder").map(|e| e.expect("an entry").path()).collect();
     inputs.retain(|p| p.to_string_lossy().ends_with(".in.yaml"));
     inputs.sort();
@@ -32,7 +43,23 @@ fn worlds_become_what_is_in_force() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn play(text: &str) -> String {
+fn analyzed(text: &str) -> String {
+    let place = common::Place::new(text);
+    let world = place.world();
+    let mut compiler = Compiler::new(7);
+    compiler.compile(&world, &Changes::everything()).publish_views();
+    let analysis = analyze(&world, &compiler, Severity::Warning).with_refused(&place.problems());
+    let mut out = String::from("inForce:\n");
+    for found in &analysis.in_force {
+        let reason = found.reason.as_ref().map(|r| format!(", {r}")).unwrap_or_default();
+        writeln!(out, "- {}: {} routes, {} backends{reason}", found.object, found.routes, found.backends).expect("writing");
+    }
+    let told: Vec<_> = analysis.problems.into_iter().filter(|p| p.code != code::NOWHERE).collect();
+    out += &problems(&told);
+    place.shown(&out)
+}
+
+fn compiled(text: &str) -> String {
     let place = common::Place::new(text);
     let world = place.world();
     let mut compiler = Compiler::new(7);
@@ -41,13 +68,13 @@ fn play(text: &str) -> String {
     let snapshot = plan.snapshot.expect("the first compilation yields a snapshot");
     let mut out = place.refusals();
     out += &serde_yaml::to_string(&Dump::of(&snapshot, &compiler.slots())).expect("a dump is YAML");
-    out += &problems(&plan.report);
+    out += &problems(&plan.report.problems);
     place.shown(&out)
 }
 
-fn problems(report: &Report) -> String {
+fn problems(problems: &[Problem]) -> String {
     let mut out = String::new();
-    for problem in &report.problems {
+    for problem in problems {
         if out.is_empty() {
             out.push_str("problems:\n");
         }

@@ -40,6 +40,7 @@ pub(super) struct Bound {
 pub(super) struct Binding {
     pub(super) listener: ListenKey,
     pub(super) server: usize,
+    pub(super) family: Family,
     pub(super) gateway: NamespacedName,
     /// The server's own port (V-3).
     pub(super) port: u16,
@@ -84,7 +85,7 @@ pub(super) fn bind(world: &World, listeners: &BTreeMap<ListenKey, Planned>, obje
             let domains = domains(server, namespace, &hosts);
             if !domains.is_empty() {
                 let (gateway, port) = (server.gateway.clone(), server.info.port);
-                bound.servers.push(Binding { listener: key.clone(), server: index, gateway, port, domains });
+                bound.servers.push(Binding { listener: key.clone(), server: index, family: planned.family, gateway, port, domains });
             }
         }
     }

@@ -13,6 +13,7 @@ use isthmus_config::problem::{Problem, Severity};
 
 use super::delegate::{expand, reference};
 use super::hosts::{Facts, Hosts, Standing};
+use super::listeners::Family;
 use super::lookup::{Rules, qualify};
 use super::report::code;
 use super::{routes, tcp};
@@ -27,6 +28,8 @@ pub(super) struct FragmentKey {
     pub(super) gateway: NamespacedName,
     /// The server's own port.
     pub(super) port: u16,
+    /// Whether its requests or its bytes are routed there (V-74).
+    pub(super) family: Family,
 }
 
 /// What it compiles to.
@@ -72,8 +75,11 @@ pub(super) fn make(world: &World, rules: &Rules, table: &mut Hosts<FragmentKey>,
     let expansion = expand(world, root);
     making.fragment.objects.extend(expansion.delegates);
     making.fragment.problems = expansion.problems;
-    routes::compile(&mut making, &expansion.rules);
-    tcp::compile(&mut making, root);
+    match key.family {
+        Family::Http => routes::compile(&mut making, &expansion.rules),
+        Family::Tcp => tcp::compile(&mut making, root),
+        Family::Tls => {}
+    }
     if !root.spec.tls.is_empty() {
         let problem = Problem::new(Severity::Warning, code::NOT_YET, "not in force yet: routing TLS by SNI");
         making.fragment.problems.push(problem.of(reference(root), &root.origin).at("spec.tls"));

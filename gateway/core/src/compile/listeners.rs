@@ -17,7 +17,7 @@ use crate::model::{Address, NamespacedName, Protocol, Service, ServiceKind, Targ
 use crate::snapshot::{ListenKey, ServerInfo};
 
 /// What a listener's servers have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Family {
     /// Requests by host.
     Http,

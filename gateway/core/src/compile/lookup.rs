@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use isthmus_config::name::Hostname;
-use isthmus_config::object::{Kind, ObjectRef};
+use isthmus_config::object::Kind;
 
 use super::merge::{Rule, Source, merge};
 use crate::model::{Changes, ExportTo, NamespacedName, Service, World};
@@ -121,14 +121,6 @@ impl Rules {
             let rules = self.namespaces.get(name)?.exported.find(host)?;
             choose(rules.iter().filter(|r| r.export_to.includes(client)), world, name == &**client)
         })
-    }
-
-    /// Every object placed for `host` exactly, of any namespace, and those of wildcards that cover it.
-    pub fn about(&self, host: &Hostname) -> impl Iterator<Item = ObjectRef> {
-        self.placed
-            .iter()
-            .filter(|(_, h)| h.covers(host))
-            .map(|((namespace, name), _)| ObjectRef::new(Kind::DestinationRule, namespace.clone(), name.clone()))
     }
 }
 

@@ -20,6 +20,7 @@ mod report;
 mod resolve;
 mod routes;
 mod tcp;
+mod usage;
 mod vhosts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,7 @@ pub use lookup::{Rules, qualify};
 pub use merge::Rule;
 pub use report::{Report, code};
 pub use resolve::Effective;
+pub use usage::{Unbound, Usage, Used};
 
 /// What compiling yields. Publish the views first, then the snapshot.
 #[derive(Debug)]

@@ -120,8 +120,9 @@ impl Compiler {
                 self.bound.insert(name.clone(), bound);
             }
             let kept = self.bound.get(&name);
-            let lost = |b: &&Binding| !kept.is_some_and(|k| k.servers.iter().any(|s| s.gateway == b.gateway && s.port == b.port));
-            pass.fragments.extend(old.iter().flat_map(|o| o.servers.iter().filter(lost)).map(|b| fragment_key(&name, &b.gateway, b.port)));
+            let lost =
+                |b: &&Binding| !kept.is_some_and(|k| k.servers.iter().any(|s| s.gateway == b.gateway && s.port == b.port && s.family == b.family));
+            pass.fragments.extend(old.iter().flat_map(|o| o.servers.iter().filter(lost)).map(|b| fragment_key(&name, &b.gateway, b.port, b.family)));
         }
     }
 
@@ -151,7 +152,7 @@ impl Compiler {
     fn offer(&mut self, name: &NamespacedName, bound: &Bound, pass: &mut Pass) {
         for binding in &bound.servers {
             let entry: Entry = (binding.server, name.clone());
-            if self.family(&binding.listener) == Some(Family::Http) {
+            if binding.family == Family::Http {
                 for domain in &binding.domains {
                     let key = (binding.listener.clone(), domain.clone());
                     self.offers.entry(key.clone()).or_default().insert(entry.clone());
@@ -161,22 +162,18 @@ impl Compiler {
                 self.streams.entry(binding.listener.clone()).or_default().insert(entry);
                 pass.fronts.insert(binding.listener.clone());
             }
-            let key = fragment_key(name, &binding.gateway, binding.port);
+            let key = fragment_key(name, &binding.gateway, binding.port, binding.family);
             if !self.fragments.contains_key(&key) {
                 pass.fragments.insert(key);
             }
         }
     }
 
-    fn family(&self, listener: &ListenKey) -> Option<Family> {
-        self.plans.listeners.get(listener).map(|p| p.family)
-    }
-
     /// Fragments: routes of one VirtualService for one server port. Those that nobody binds any more go.
     pub(super) fn fragments(&mut self, world: &World, pass: &mut Pass) {
         for key in std::mem::take(&mut pass.fragments) {
             let bound = self.bound.get(&key.service);
-            let wanted = |b: &&Binding| b.gateway == key.gateway && b.port == key.port;
+            let wanted = |b: &&Binding| b.gateway == key.gateway && b.port == key.port && b.family == key.family;
             let bindings: Vec<_> = bound.into_iter().flat_map(|b| b.servers.iter().filter(wanted)).collect();
             let fresh = match bound {
                 Some(bound) if !bindings.is_empty() => Some(Arc::new(make(world, &self.rules, &mut self.table, &key, &bound.object))),
@@ -257,7 +254,7 @@ impl Compiler {
         let mut first = None;
         for (server, _, name) in entries {
             let Some(offering) = planned.servers.get(server) else { continue };
-            let fragment = self.fragments.get(&fragment_key(name, &offering.gateway, offering.info.port));
+            let fragment = self.fragments.get(&fragment_key(name, &offering.gateway, offering.info.port, planned.family));
             if let Some(fragment) = fragment.filter(|f| !f.routes.is_empty()) {
                 fragments.push(fragment.clone());
                 redirect |= offering.redirect;
@@ -307,7 +304,9 @@ impl Compiler {
         let entries = self.streams.get(&planned.key)?;
         let mut offers: Vec<(&Bound, &NamespacedName)> = entries.iter().filter_map(|(_, name)| Some((self.bound.get(name)?, name))).collect();
         offers.sort_by(|(a, _), (b, _)| a.order(b));
-        offers.into_iter().find_map(|(_, name)| self.fragments.get(&fragment_key(name, &server.gateway, server.info.port))?.tcp.clone())
+        offers
+            .into_iter()
+            .find_map(|(_, name)| self.fragments.get(&fragment_key(name, &server.gateway, server.info.port, planned.family))?.tcp.clone())
     }
 
     /// What is left: hosts that nobody names, the report, the plan.
@@ -333,8 +332,8 @@ impl Compiler {
     }
 }
 
-fn fragment_key(service: &NamespacedName, gateway: &NamespacedName, port: u16) -> FragmentKey {
-    FragmentKey { service: service.clone(), gateway: gateway.clone(), port }
+fn fragment_key(service: &NamespacedName, gateway: &NamespacedName, port: u16, family: Family) -> FragmentKey {
+    FragmentKey { service: service.clone(), gateway: gateway.clone(), port, family }
 }
 
 /// What the mesh asks of every connection (10.6).

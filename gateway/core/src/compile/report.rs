@@ -5,13 +5,13 @@ use isthmus_config::problem::Problem;
 /// Our own problem codes, as `docs/problems.md` lists them.
 pub mod code {
     /// Asked for, accepted, and not in force yet.
-    pub const NOT_YET: &str = "ISM0201";
+    pub const NOT_YET: &str = "ISM0301";
     /// A part of an object that has no effect.
-    pub const IGNORED: &str = "ISM0202";
+    pub const IGNORED: &str = "ISM0302";
     /// An older object has what this one asks for.
-    pub const CONFLICT: &str = "ISM0203";
+    pub const CONFLICT: &str = "ISM0303";
     /// A rule that cannot be compiled, and is left out.
-    pub const REFUSED: &str = "ISM0204";
+    pub const REFUSED: &str = "ISM0304";
 }
 
 /// The lines of one compilation.

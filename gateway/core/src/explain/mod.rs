@@ -13,7 +13,6 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderValue};
 use isthmus_config::object::{ObjectRef, Origin};
 
-
 use crate::balance::{Ledger, View};
 use crate::decide::{Downstream, Exchange, Found, Step, find};
 use crate::failure::Flags;
@@ -159,11 +158,8 @@ fn virtual_host<'a>(http: &'a HttpFront, head: &Head<'_>, told: &mut Explanation
     let host = &http.virtual_hosts[at as usize];
     let name = without_port(head.authority).to_ascii_lowercase();
     let domain = host.domains.iter().find(|d| d.covers(&name.as_str().into()));
-    told.virtual_host = Some(VirtualHostTold {
-        name: host.name.to_string(),
-        domain: domain.map(|d| d.to_string()).unwrap_or_default(),
-        routes: host.routes.len(),
-    });
+    told.virtual_host =
+        Some(VirtualHostTold { name: host.name.to_string(), domain: domain.map(|d| d.to_string()).unwrap_or_default(), routes: host.routes.len() });
     if host.https_redirect {
         told.notes.push("a server of this port asks for httpsRedirect: every plaintext request is answered 301".to_owned());
     }
@@ -313,4 +309,3 @@ pub fn fields<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> HeaderMap 
     }
     headers
 }
-

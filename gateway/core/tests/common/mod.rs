@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use isthmus_config::bootstrap::Bootstrap;
+use isthmus_config::problem::Problem;
 use isthmus_core::model::World;
 use isthmus_discovery::{Registry, Settings, offline};
 use serde_yaml::Value;
@@ -38,10 +39,14 @@ impl Place {
     pub(crate) fn world(&self) -> Arc<World> {
         self.registry.borrow_mut().world().0
     }
-    /// Problems of the files themselves, as comments.
+    /// Problems of the files themselves.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        self.registry.borrow().problems()
+    }
+    /// The same, as comments.
     pub(crate) fn refusals(&self) -> String {
         let mut out = String::new();
-        for problem in self.registry.borrow().problems() {
+        for problem in self.problems() {
             writeln!(out, "# {} {} {}: {}", problem.severity, problem.code, problem.path, problem.message).expect("writing");
         }
         out
