@@ -139,6 +139,10 @@ fn facts(head: &[u8]) -> Result<Facts, Failure> {
     if !seen.host {
         return Err(Failure::MissingHost);
     }
+    // No route matches a request for a tunnel (6.6).
+    if method == b"CONNECT" {
+        return Err(Failure::NoRoute);
+    }
     Ok(Facts {
         length: head.len(),
         http10,
@@ -241,6 +245,7 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", Failure::MissingHost),
             ("GET / HTTP/1.0\r\n\r\n", Failure::MissingHost),
             ("\x16\x03\x01", Failure::BadRequest),
+            ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", Failure::NoRoute),
         ] {
             assert_eq!(scan(head), Err(want), "{head:?}");
         }

@@ -48,7 +48,7 @@ use request::Request;
 #[derive(Debug)]
 pub(crate) struct Engine {
     /// The routes in force.
-    pub(crate) published: Published,
+    pub(crate) published: Arc<Published>,
     /// Connections to endpoints.
     pub(crate) upstream: Arc<Upstream>,
     /// Access log and metrics.
@@ -60,7 +60,7 @@ pub(crate) struct Engine {
 impl Engine {
     /// An engine with nothing routed, for so many worker threads.
     pub(crate) fn new(workers: usize, observe: Arc<Observe>) -> Self {
-        Self { published: Published::new(workers), upstream: Arc::new(Upstream::new(workers)), observe, mirrors: Arc::default() }
+        Self { published: Arc::new(Published::new(workers)), upstream: Arc::new(Upstream::new(workers)), observe, mirrors: Arc::default() }
     }
 }
 
@@ -126,6 +126,10 @@ async fn exchange(visit: &Visit, request: &mut Request, client: &mut Client<'_>,
     let pin = engine.published.pin();
     let mode = pin.snapshot.listener(&visit.key).map(|(_, l)| (l.options.trusted_proxies, l.options.path_normalization));
     let (trusted_proxies, normalization) = mode.unwrap_or_default();
+    // A tunnel is no route's business (6.6).
+    if request.method == http::Method::CONNECT {
+        return refuse(visit, request, client, body, Failure::NoRoute).await;
+    }
     if let Err(failure) = request.settle(normalization) {
         return refuse(visit, request, client, body, failure).await;
     }
@@ -133,11 +137,6 @@ async fn exchange(visit: &Visit, request: &mut Request, client: &mut Client<'_>,
     let trial = engine.observe.trials.take(&mut request.headers);
     let address = forwarding::receive(&mut request.headers, &request.method, &arrival);
     let down = Downstream { peer: visit.peer, local: visit.local, client: address, http2: request.version == request::Version::Http2 };
-    if request.method == http::Method::CONNECT {
-        let mut reply = Failure::NoRoute.reply(false, false);
-        reply.close = true;
-        return answer(visit, request, client, body, reply, Failure::NoRoute.row().details, Failure::NoRoute.row().flag).await;
-    }
     let found = worker::with_scratch(|scratch| find(&pin, &visit.key, &request.head(), scratch));
     drop(pin);
     let held = match found {
@@ -224,3 +223,6 @@ fn record(visit: &Visit, request: &Request, client: &Client<'_>, body: &Body<'_>
         route: exchange.map_or("", |e| &e.route().name),
     });
 }
+
+#[cfg(test)]
+mod tests;
