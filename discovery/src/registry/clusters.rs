@@ -10,6 +10,7 @@ use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, Labels, ObjectRef};
 use isthmus_core::join::{self, ByName, Cluster, Namespace, Node, Pod, PodFact, ServiceFact, SliceFact};
 use isthmus_core::model::Workload;
+use smallvec::SmallVec;
 use tracing::info;
 
 use super::Registry;
@@ -21,7 +22,7 @@ pub(super) struct ClusterState {
     /// The cluster while its first list is under way.
     waiting: Option<Cluster>,
     /// Services whose slices name a pod, by that pod.
-    services_by_pod: ByName<BTreeSet<Arc<str>>>,
+    services_by_pod: ByName<SmallVec<[Arc<str>; 1]>>,
     /// Services whose slices hold addresses that name no pod.
     podless: ByName<()>,
 }
@@ -165,14 +166,17 @@ impl Registry {
             if !named.contains(pod)
                 && let Some(services) = state.services_by_pod.get_mut(namespace, pod)
             {
-                services.remove(service);
+                services.retain(|s| s != service);
                 if services.is_empty() {
                     state.services_by_pod.remove(namespace, pod);
                 }
             }
         }
         for pod in named {
-            state.services_by_pod.entry(namespace.clone(), pod.clone()).insert(service.clone());
+            let services = state.services_by_pod.entry(namespace.clone(), pod.clone());
+            if !services.contains(service) {
+                services.push(service.clone());
+            }
         }
         if now().any(|e| e.pod.is_none()) {
             state.podless.insert(namespace.clone(), service.clone(), ());

@@ -17,7 +17,7 @@ fn slot() -> Arc<Slot> {
         name: "a-v1-5d4c-x2x".into(),
         namespace: "default".into(),
         cluster: "c2".into(),
-        labels: [("app", "a"), ("version", "v1"), ("pod-template-hash", "5d4c")].map(|(k, v)| (k.into(), v.into())).into(),
+        labels: Arc::new([("app", "a"), ("version", "v1"), ("pod-template-hash", "5d4c")].map(|(k, v)| (k.into(), v.into())).into()),
         ..Workload::default()
     };
     let endpoint = Endpoint {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use isthmus_config::name::{Locality, Network};
 use isthmus_config::object::Labels;
 
-use crate::model::Endpoint;
+use crate::model::{Endpoint, NETWORK, Workload};
 
 /// The setting that applies to a backend (L-20), whatever it came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,9 +46,6 @@ pub struct LabelTest {
     value: Option<Arc<str>>,
 }
 
-/// The label whose mismatch, in first place, weighs as much as all others together (L-32).
-const NETWORK: &str = "topology.istio.io/network";
-
 impl LabelTest {
     /// Reads a failoverPriority list. More than one `=`: all before the first is the key and there is no override. A key
     /// named twice takes its last value in both places.
@@ -70,10 +67,9 @@ impl LabelTest {
             .collect()
     }
 
-    fn holds(&self, gateway: &Labels, endpoint: &Labels) -> bool {
-        let of = |labels: &Labels| labels.get(&self.key).cloned().filter(|v| !v.is_empty());
-        let want = self.value.clone().or_else(|| of(gateway)).filter(|v| !v.is_empty());
-        want == of(endpoint)
+    fn holds(&self, gateway: &Labels, endpoint: &Workload) -> bool {
+        let want = self.value.as_ref().or_else(|| gateway.get(&self.key)).filter(|v| !v.is_empty());
+        want.map(|v| &**v) == endpoint.label(&self.key).filter(|v| !v.is_empty())
     }
 }
 
@@ -169,11 +165,12 @@ fn distribute(groups: Vec<Group>, to: &[(Arc<str>, u32)]) -> Vec<Group> {
 
 /// Splits groups by how many labels agree in order (L-32).
 fn by_labels(groups: Vec<Group>, tests: &[LabelTest], stand: &Stand, endpoints: &[&Endpoint]) -> Vec<Group> {
-    let rank = |labels: &Labels| {
+    // The label whose mismatch, in first place, weighs as much as all others together is the network's.
+    let rank = |workload: &Workload| {
         let n = tests.len();
         let mut base = 0;
         for (j, test) in tests.iter().enumerate() {
-            if !test.holds(&stand.labels, labels) {
+            if !test.holds(&stand.labels, workload) {
                 if j == 0 && &*test.key == NETWORK {
                     base = n;
                     continue;
@@ -187,7 +184,7 @@ fn by_labels(groups: Vec<Group>, tests: &[LabelTest], stand: &Stand, endpoints: 
     for group in groups {
         for at in group.members {
             let endpoint = endpoints[at as usize];
-            let priority = rank(&endpoint.workload.labels) as u32;
+            let priority = rank(&endpoint.workload) as u32;
             let entry = split.entry((priority, group.locality.clone())).or_insert_with(|| Group {
                 priority,
                 locality: group.locality.clone(),
@@ -231,7 +228,7 @@ fn renumber(groups: &mut [Group]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Address, Health, Workload};
+    use crate::model::{Address, Health};
     use isthmus_config::object::{Kind, ObjectRef};
 
     /// `name locality [label=value ...] [*weight]`
@@ -254,7 +251,7 @@ mod tests {
                 None => endpoint.weight = word.trim_start_matches('*').parse().expect("a weight"),
             }
         }
-        endpoint.workload = Arc::new(Workload { name: name.into(), locality, labels, ..Workload::default() });
+        endpoint.workload = Arc::new(Workload { name: name.into(), locality, labels: Arc::new(labels), ..Workload::default() });
         endpoint
     }
 

@@ -66,7 +66,7 @@ impl Facts {
 }
 
 fn selects(labels: &isthmus_config::object::Labels, endpoint: &Endpoint) -> bool {
-    labels.iter().all(|(k, v)| endpoint.workload.labels.get(k) == Some(v))
+    labels.iter().all(|(k, v)| endpoint.workload.label(k) == Some(&**v))
 }
 
 /// A backend that routes send to.

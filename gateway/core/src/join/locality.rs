@@ -5,18 +5,8 @@ use std::sync::Arc;
 use isthmus_config::name::{ClusterId, Locality, Network};
 use isthmus_config::object::Labels;
 
-/// Region, on nodes and as an extended label (L-2, L-5).
-pub const REGION: &str = "topology.kubernetes.io/region";
-/// Zone.
-pub const ZONE: &str = "topology.kubernetes.io/zone";
-/// Subzone.
-pub const SUBZONE: &str = "topology.istio.io/subzone";
-/// Cluster, an extended label (L-5).
-pub const CLUSTER: &str = "topology.istio.io/cluster";
-/// Network, asked for on pods and namespaces (M-31), and an extended label (L-5).
-pub const NETWORK: &str = "topology.istio.io/network";
-/// The node's name, an extended label (L-5).
-pub const HOSTNAME: &str = "kubernetes.io/hostname";
+use crate::model::{CLUSTER, HOSTNAME, NETWORK, REGION, SUBZONE, ZONE};
+
 const LEGACY_REGION: &str = "failure-domain.beta.kubernetes.io/region";
 const LEGACY_ZONE: &str = "failure-domain.beta.kubernetes.io/zone";
 const LOCALITY_LABELS: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
@@ -48,7 +38,7 @@ pub fn of_entry(field: &str, labels: &Labels) -> Locality {
     }
 }
 
-/// A workload's own labels with those that failoverPriority may name (L-5).
+/// The gateway's own labels with those that failoverPriority may name (L-5); an endpoint's tell them by `Workload::label`.
 pub fn extend(own: &Labels, locality: &Locality, cluster: &ClusterId, network: &Network, node: &str) -> Labels {
     let mut labels = own.clone();
     let [region, zone, subzone] = locality.parts();
@@ -56,17 +46,10 @@ pub fn extend(own: &Labels, locality: &Locality, cluster: &ClusterId, network: &
         [(REGION, region), (ZONE, zone), (SUBZONE, subzone), (CLUSTER, cluster.as_str()), (NETWORK, network.as_str()), (HOSTNAME, node)]
     {
         if !value.is_empty() && labels.get(key).is_none_or(|v| &**v != value) {
-            labels.insert(shared_key(key), Arc::from(value));
+            labels.insert(Arc::from(key), Arc::from(value));
         }
     }
     labels
-}
-
-/// One allocation for each of our keys in the whole program.
-fn shared_key(key: &str) -> Arc<str> {
-    static KEYS: std::sync::LazyLock<Labels> =
-        std::sync::LazyLock::new(|| [REGION, ZONE, SUBZONE, CLUSTER, NETWORK, HOSTNAME].iter().map(|k| (Arc::from(*k), Arc::from(""))).collect());
-    KEYS.get_key_value(key).map_or_else(|| Arc::from(key), |(k, _)| k.clone())
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use isthmus_config::name::{ClusterId, Hostname, Locality};
-use isthmus_config::object::{Kind, Labels, ObjectRef};
+use isthmus_config::name::Hostname;
+use isthmus_config::object::{Kind, ObjectRef};
 
 use super::facts::{Cluster, Facts, ServiceFact, SliceEndpoint, SliceFact};
 use super::{locality, network, service_entry};
@@ -121,8 +121,7 @@ fn workload_behind(cluster: &Cluster, slice: &SliceFact, endpoint: &SliceEndpoin
 /// The workload of endpoints that no pod stands behind.
 fn podless(facts: &Facts<'_>, cluster: &Cluster, namespace: &Arc<str>) -> Workload {
     let network = network::of_cluster(None, cluster, facts.mesh);
-    let labels = locality::extend(&Labels::new(), &Locality::default(), &cluster.id, &network, "");
-    Workload { namespace: namespace.clone(), labels, cluster: cluster.id.clone(), network, ..Workload::default() }
+    Workload { namespace: namespace.clone(), cluster: cluster.id.clone(), network, ..Workload::default() }
 }
 
 /// True where only endpoints of the gateway's own cluster serve the host (M-30).
@@ -145,14 +144,14 @@ pub fn pod_workload(cluster: &Cluster, pod: &super::PodFact, mesh: &super::Mesh)
     let at_node = || cluster.nodes.get(&pod.node).map(|n| n.locality.clone());
     let place = locality::of_labels(&pod.labels).or_else(at_node).unwrap_or_default();
     let network = network::of_pod(&pod.labels, pod.addresses.first().copied(), cluster, mesh);
-    let labels = locality::extend(&pod.labels, &place, &cluster.id, &network, &pod.node);
     Workload {
         name: pod.object.name.clone(),
         namespace: pod.object.namespace.clone(),
-        labels,
-        cluster: ClusterId::clone(&cluster.id),
+        labels: pod.labels.clone(),
+        cluster: cluster.id.clone(),
         network,
         locality: place,
         service_account: pod.service_account.clone(),
+        node: pod.node.clone(),
     }
 }

@@ -8,7 +8,7 @@ use isthmus_config::name::Network;
 use isthmus_config::object::Labels;
 
 use super::facts::{Cluster, Mesh};
-use super::locality::NETWORK;
+use crate::model::NETWORK;
 
 /// A pod's network: its label, else the label of the cluster's system namespace, else meshNetworks (M-31).
 pub fn of_pod(labels: &Labels, address: Option<IpAddr>, cluster: &Cluster, mesh: &Mesh) -> Network {

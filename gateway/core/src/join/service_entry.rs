@@ -16,7 +16,7 @@ use isthmus_config::object::{Kind, Labels, Object, ObjectRef};
 use super::facts::{Cluster, Facts, Pod};
 use super::merge::Joined;
 use super::{locality, network};
-use crate::model::{Address, Endpoint, ExportTo, Health, Port, Protocol, Resolution, Service, ServiceKind, TargetPort, Workload};
+use crate::model::{Address, Endpoint, ExportTo, Health, NETWORK, Port, Protocol, Resolution, Service, ServiceKind, TargetPort, Workload};
 
 const HEALTH_CHECKED: &str = "proxy.istio.io/health-checks-enabled";
 const UNIX: &str = "unix://";
@@ -291,23 +291,28 @@ fn entry_workload(facts: &Facts<'_>, cluster: &Cluster, entry: &Object<WorkloadE
 fn inline_workload(facts: &Facts<'_>, namespace: &Arc<str>, endpoint: &WorkloadEntry) -> Workload {
     match facts.clusters.first() {
         Some(cluster) => workload(facts, cluster, endpoint, &endpoint.labels, Arc::from(""), namespace),
-        None => Workload { namespace: namespace.clone(), labels: endpoint.labels.clone(), ..Workload::default() },
+        None => Workload { namespace: namespace.clone(), labels: Arc::new(endpoint.labels.clone()), ..Workload::default() },
     }
 }
 
-/// Only an entry's own `network` decides how it is reached; the label falls back to its cluster's (M-32).
+/// Only an entry's own `network` decides how it is reached; where it has none, the label names its cluster's (M-32).
 fn workload(facts: &Facts<'_>, cluster: &Cluster, spec: &WorkloadEntry, own: &Labels, name: Arc<str>, namespace: &Arc<str>) -> Workload {
-    let place = locality::of_entry(&spec.locality, own);
-    let network = Network::from(spec.network.as_str());
-    let label = if network.is_empty() { network::of_cluster(spec.address.parse().ok(), cluster, facts.mesh) } else { network.clone() };
+    let mut labels = own.clone();
+    if spec.network.is_empty() {
+        let fallback = network::of_cluster(spec.address.parse().ok(), cluster, facts.mesh);
+        if !fallback.is_empty() {
+            labels.insert(Arc::from(NETWORK), Arc::from(fallback.as_str()));
+        }
+    }
     Workload {
         name,
         namespace: namespace.clone(),
-        labels: locality::extend(own, &place, &cluster.id, &label, ""),
+        labels: Arc::new(labels),
         cluster: cluster.id.clone(),
-        network,
-        locality: place,
+        network: Network::from(spec.network.as_str()),
+        locality: locality::of_entry(&spec.locality, own),
         service_account: Arc::from(spec.service_account.as_str()),
+        node: Arc::from(""),
     }
 }
 

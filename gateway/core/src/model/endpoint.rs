@@ -1,5 +1,6 @@
 //! An endpoint: one address of one service port in one cluster.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -46,8 +47,8 @@ pub struct Workload {
     pub name: Arc<str>,
     /// Its namespace.
     pub namespace: Arc<str>,
-    /// Its labels, extended for failoverPriority (L-5).
-    pub labels: Labels,
+    /// Its own labels, shared by all that carry the same; [`Workload::label`] knows those of L-5 too.
+    pub labels: Arc<Labels>,
     /// Its cluster.
     pub cluster: ClusterId,
     /// Its network.
@@ -56,6 +57,45 @@ pub struct Workload {
     pub locality: Locality,
     /// The service account, or "".
     pub service_account: Arc<str>,
+    /// The node that it runs on, or "".
+    pub node: Arc<str>,
+}
+
+/// Region, on nodes and as an extended label (L-2, L-5).
+pub const REGION: &str = "topology.kubernetes.io/region";
+/// Zone.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
+/// Subzone.
+pub const SUBZONE: &str = "topology.istio.io/subzone";
+/// Cluster, an extended label (L-5).
+pub const CLUSTER: &str = "topology.istio.io/cluster";
+/// Network, asked for on pods and namespaces (M-31), and an extended label (L-5).
+pub const NETWORK: &str = "topology.istio.io/network";
+/// The node's name, an extended label (L-5).
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
+
+impl Workload {
+    /// A label by key: the extended ones, which are told by place and not kept (L-5), beat its own.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let [region, zone, subzone] = self.locality.parts();
+        let extended = match key {
+            REGION => region,
+            ZONE => zone,
+            SUBZONE => subzone,
+            CLUSTER => self.cluster.as_str(),
+            NETWORK => self.network.as_str(),
+            HOSTNAME => &self.node,
+            _ => "",
+        };
+        if extended.is_empty() { self.labels.get(key).map(|v| &**v) } else { Some(extended) }
+    }
+
+    /// All labels, the extended ones included.
+    pub fn all_labels(&self) -> BTreeMap<&str, &str> {
+        let extended = [REGION, ZONE, SUBZONE, CLUSTER, NETWORK, HOSTNAME];
+        let keys = self.labels.keys().map(|k| &**k).chain(extended);
+        keys.filter_map(|key| Some((key, self.label(key)?))).collect()
+    }
 }
 
 /// One address of one service port.

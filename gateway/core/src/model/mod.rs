@@ -8,7 +8,7 @@ mod protocol;
 mod service;
 mod world;
 
-pub use endpoint::{Address, Endpoint, Health, Workload};
+pub use endpoint::{Address, CLUSTER, Endpoint, HOSTNAME, Health, NETWORK, REGION, SUBZONE, Workload, ZONE};
 pub use protocol::Protocol;
 pub use service::{ExportTo, Port, Resolution, Service, ServiceKind, TargetPort};
 pub use world::{Catalog, Changes, Documents, GatewayIdentity, NamespacedName, World};
