@@ -234,10 +234,10 @@ impl Flag {
         }
     }
     const ORDER: [Self; 14] = [
+        Self::RetriesExhausted,
         Self::NoHealthyUpstream,
         Self::Timeout,
         Self::RemoteReset,
-        Self::RetriesExhausted,
         Self::ConnectFailure,
         Self::ConnectionTermination,
         Self::Overflow,

@@ -10,6 +10,7 @@ mod out;
 mod print;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
@@ -22,13 +23,13 @@ pub(crate) use diagnostic::place;
 use out::{Exit, Out};
 
 /// Runs the command that was asked for, and says with what to exit.
-pub(crate) fn main() -> i32 {
+pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let shown = error.print().is_ok();
             let code = if !error.use_stderr() && shown { Exit::Done } else { Exit::Usage };
-            return code as i32;
+            return code.into();
         }
     };
     let out = Out::new(cli.color);
@@ -53,7 +54,7 @@ pub(crate) fn main() -> i32 {
         Ok(code) => code,
         Err(failed) => failed.tell(out),
     };
-    code as i32
+    code.into()
 }
 
 /// `isthmus run`.

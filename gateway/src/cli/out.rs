@@ -19,6 +19,12 @@ pub(crate) enum Exit {
     Findings = 79,
 }
 
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
 /// Where a command writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Out {
@@ -38,12 +44,10 @@ impl Out {
         };
         Self { color: wanted(io::stdout().is_terminal()), color_messages: wanted(io::stderr().is_terminal()) }
     }
-    /// Writes data. A reader that has gone away (`| head`) ends the process quietly.
+    /// Writes data. A reader that has gone away (`| head`) has read what it wanted.
     pub(crate) fn data(self, text: &str) {
         let mut stdout = io::stdout().lock();
-        if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-            std::process::exit(Exit::Done as i32);
-        }
+        drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
     }
     /// Writes a message, a line.
     pub(crate) fn message(self, text: &str) {

@@ -6,7 +6,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +67,7 @@ impl AccessLog {
     pub(crate) fn finish(&self) {
         self.signals.stop.store(true, Ordering::Release);
         if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            writer.thread().unpark();
             // The writer only ends by panic or by the signal just given; there is nobody left to tell of a panic.
             drop(writer.join());
         }
@@ -91,7 +92,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     })
 }
 
-fn write(path: &PathBuf, mut sink: Box<dyn Write + Send>, queue: &Receiver<Vec<u8>>, signals: &Signals) {
+fn write(path: &Path, mut sink: Box<dyn Write + Send>, queue: &Receiver<Vec<u8>>, signals: &Signals) {
     let mut chunk = Vec::with_capacity(CHUNK);
     let mut failing = false;
     loop {
@@ -128,6 +129,6 @@ fn write(path: &PathBuf, mut sink: Box<dyn Write + Send>, queue: &Receiver<Vec<u
         if stop {
             return;
         }
-        std::thread::sleep(PERIOD);
+        std::thread::park_timeout(PERIOD);
     }
 }

@@ -97,7 +97,6 @@ macro_rules! facts {
     ($($name:ident = $text:literal),* $(,)?) => {
         /// A fact of the exchange, by Envoy's name of its operator.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "each variant is the operator of that name in Envoy's access log")]
         pub(crate) enum Fact { $($name),* }
         const FACTS: &[(&str, Fact)] = &[$(($text, Fact::$name)),*];
     };
@@ -267,7 +266,11 @@ fn with_value<R>(operator: &Operator, record: &Record<'_>, then: impl FnOnce(Val
         Fact::Protocol => then(record.request.map_or(Value::Absent, |request| bytes(request.protocol))),
         Fact::ResponseCode => then(Value::Number(u64::from(record.code))),
         Fact::ResponseFlags => then(Value::Shown(&record.flags)),
-        Fact::ResponseCodeDetails => then(bytes(record.details)),
+        Fact::ResponseCodeDetails => match (record.details.strip_suffix('}'), record.transport_failure) {
+            (None, _) | (_, "") => then(bytes(record.details)),
+            // As Envoy: the transport's reason joins the reset's, without spaces.
+            (Some(reset), reason) => then(Value::Shown(&format_args!("{reset}|{}}}", reason.replace(' ', "_")))),
+        },
         // Set by Envoy's RBAC and listener filters only, none of which a gateway of ours has.
         Fact::TerminationDetails => then(Value::Absent),
         Fact::TransportFailure => then(bytes(record.transport_failure)),

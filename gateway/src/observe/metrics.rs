@@ -134,12 +134,15 @@ thread_local! {
 /// Entries of one thread's cache, after which it begins anew; the counts stay.
 const MAX_CACHED: usize = 16_384;
 
+/// One series' cells, each of one thread.
+type Cells = Vec<(ThreadId, Arc<Cell>)>;
+
 /// All series.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(super) gateway: Arc<GatewayIdentity>,
     world: ArcSwapOption<World>,
-    series: Mutex<HashMap<Labels, Vec<(ThreadId, Arc<Cell>)>>>,
+    series: Mutex<HashMap<Labels, Cells>>,
     /// Requests whose body outgrew the replay buffer, so that they were not retried.
     pub(crate) unreplayable: AtomicU64,
 }

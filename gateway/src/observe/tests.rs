@@ -128,6 +128,20 @@ fn a_byte_stream_has_no_request_10_3() {
 }
 
 #[test]
+fn the_transports_reason_joins_the_details() {
+    answered(|record| {
+        let details = "upstream_reset_before_response_started{remote_connection_failure}";
+        let refused = Record { details, transport_failure: "delayed connect error: Connection refused", ..*record };
+        let format = Format::text("%RESPONSE_CODE_DETAILS%", &mut Vec::new());
+        assert_eq!(
+            line(&format, &refused),
+            "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}\n"
+        );
+        assert_eq!(line(&format, &Record { transport_failure: "", ..refused }), format!("{details}\n"));
+    });
+}
+
+#[test]
 fn custom_formats_are_read_and_unknown_operators_told() {
     for (format, want, unknown) in [
         ("%REQ(:PATH)% %REQ(X-NONE?:AUTHORITY)% 100%%", "/renamed?b=c x.com 100%\n", 0),
