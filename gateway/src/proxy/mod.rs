@@ -135,7 +135,7 @@ async fn exchange(visit: &Visit, request: &mut Request, client: &mut Client<'_>,
     }
     let arrival = forwarding::Arrival { peer: visit.peer.ip(), local: visit.local.ip(), tls: false, trusted_proxies, random: rng.random() };
     let trial = engine.observe.trials.take(&mut request.headers);
-    let address = forwarding::receive(&mut request.headers, &request.method, &arrival);
+    let address = forwarding::receive(&mut request.headers, &arrival);
     let down = Downstream { peer: visit.peer, local: visit.local, client: address, http2: request.version == request::Version::Http2 };
     let found = worker::with_scratch(|scratch| find(&pin, &visit.key, &request.head(), scratch));
     drop(pin);

@@ -79,8 +79,7 @@ pub fn explain(snapshot: &Arc<Snapshot>, question: &Question, now: Instant) -> E
     let local = SocketAddr::new(bind, listener.key.port);
     let arrival =
         Arrival { peer: question.client, local: bind, tls: question.tls, trusted_proxies: listener.options.trusted_proxies, random: u128::MAX };
-    let method = http::Method::from_bytes(question.method.as_bytes()).unwrap_or_default();
-    let client = receive(&mut headers, &method, &arrival);
+    let client = receive(&mut headers, &arrival);
     let head = Head {
         method: &question.method,
         scheme: if question.tls { "https" } else { "http" },

@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method};
 use uuid::Builder;
 
 use super::matcher::joined;
@@ -88,8 +88,8 @@ pub struct Arrival {
 ///
 /// The first thing that is done to a request: what its `connection` field names goes before our own fields come, so that
 /// a client cannot name those. Of hop-by-hop fields only a proper request to switch protocols is left, and `te: trailers`.
-pub fn receive(headers: &mut HeaderMap, method: &Method, arrival: &Arrival) -> IpAddr {
-    if upgrade_asked(headers, method).is_some() {
+pub fn receive(headers: &mut HeaderMap, arrival: &Arrival) -> IpAddr {
+    if asks_to_switch(headers) {
         strip_upgrade_request(headers);
     } else {
         strip_request(headers);
@@ -142,12 +142,6 @@ pub fn strip_upgrade_request(headers: &mut HeaderMap) {
     }
 }
 
-/// The protocol that a request asks to switch to, where it does so properly. An upgrade to h2c is not heard (8.3).
-pub fn upgrade_asked<'a>(headers: &'a HeaderMap, method: &Method) -> Option<&'a str> {
-    let asked = *method == Method::GET && lists(headers, &header::CONNECTION, "upgrade");
-    headers.get(header::UPGRADE).filter(|_| asked)?.to_str().ok().filter(|protocol| !protocol.eq_ignore_ascii_case("h2c"))
-}
-
 /// Removes what is about the backend's connection only.
 pub fn strip_response(headers: &mut HeaderMap) {
     strip(headers);
@@ -190,6 +184,12 @@ pub fn sign(headers: &mut HeaderMap) {
 /// Tells the client how long the backend took, all attempts and waits between them included.
 pub fn tell_service_time(headers: &mut HeaderMap, took: Duration) {
     headers.insert(X_ENVOY_UPSTREAM_SERVICE_TIME, milliseconds(took));
+}
+
+/// True where a request properly asks to switch protocols; to h2c it cannot (8.3). Envoy does not look at the method.
+fn asks_to_switch(headers: &HeaderMap) -> bool {
+    let protocol = headers.get(header::UPGRADE).filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    protocol.is_some() && lists(headers, &header::CONNECTION, "upgrade")
 }
 
 fn milliseconds(time: Duration) -> HeaderValue {
@@ -307,7 +307,7 @@ mod tests {
             ),
         ] {
             let mut headers = map(sent);
-            receive(&mut headers, &Method::GET, &arrival);
+            receive(&mut headers, &arrival);
             strip_request(&mut headers);
             assert_eq!(texts(&headers), want, "{about}");
         }
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn every_field_of_ours_is_taken_from_outsiders_8_1() {
         let mut headers: HeaderMap = OURS.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("forged"))).collect();
-        receive(&mut headers, &Method::GET, &arrival(PEER, 0));
+        receive(&mut headers, &arrival(PEER, 0));
         assert!(headers.values().all(|value| value != "forged"), "{headers:?}");
     }
 
@@ -360,13 +360,13 @@ mod tests {
             strip_upgrade_request(&mut headers);
             assert_eq!(texts(&headers), switching, "{about}, switching");
         }
-        for (method, sent, want) in [
-            (Method::GET, upgrade, Some("websocket")),
-            (Method::POST, upgrade, None),
-            (Method::GET, &[("upgrade", "websocket")], None),
-            (Method::GET, &[("connection", "upgrade"), ("upgrade", "h2c")], None),
+        for (sent, want) in [
+            (upgrade, true),
+            (&[("upgrade", "websocket")], false),
+            (&[("connection", "upgrade")], false),
+            (&[("connection", "upgrade"), ("upgrade", "h2c")], false),
         ] {
-            assert_eq!(upgrade_asked(&map(sent), &method), want, "{method} {sent:?}");
+            assert_eq!(asks_to_switch(&map(sent)), want, "{sent:?}");
         }
     }
 
