@@ -13,6 +13,7 @@ pub mod mesh;
 pub mod name;
 pub mod object;
 pub mod parse;
+mod plain;
 pub mod problem;
 pub mod validate;
 pub mod value;

@@ -11,11 +11,12 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::object::Spot;
+use crate::plain;
 
 /// How deep mappings and lists may nest.
 pub(crate) const MAX_DEPTH: usize = 64;
 /// How many nodes one document may hold.
-const MAX_NODES: usize = 8_000_000;
+pub(crate) const MAX_NODES: usize = 8_000_000;
 /// How many nodes the aliases of one document may add.
 const MAX_ALIASED: usize = 100_000;
 
@@ -80,6 +81,14 @@ impl<'t> Node<'t> {
 ///
 /// An error ends the reading; what was read before it is kept.
 pub(crate) fn trees(text: &str, first_line: u32) -> (Vec<Node<'_>>, Option<Unreadable>) {
+    match plain::tree(text, first_line) {
+        Some(node) => (vec![node], None),
+        None => full_trees(text, first_line),
+    }
+}
+
+/// As [`trees`], by the full reader.
+pub(crate) fn full_trees(text: &str, first_line: u32) -> (Vec<Node<'_>>, Option<Unreadable>) {
     let mut builder = Builder { first_line, ..Builder::default() };
     let mut failed = None;
     for event in Parser::new_from_str(text) {
@@ -240,7 +249,8 @@ fn merged<'t>(entries: Vec<(Key<'t>, Node<'t>)>) -> Result<Vec<(Key<'t>, Node<'t
     Ok(kept)
 }
 
-fn unique(entries: &[(Key<'_>, Node<'_>)]) -> Result<(), Unreadable> {
+/// No key twice.
+pub(crate) fn unique(entries: &[(Key<'_>, Node<'_>)]) -> Result<(), Unreadable> {
     let twice = if entries.len() <= 16 {
         entries.iter().enumerate().find(|(i, (key, _))| entries[..*i].iter().any(|(k, _)| k.name == key.name)).map(|(_, (key, _))| key)
     } else {
@@ -251,7 +261,7 @@ fn unique(entries: &[(Key<'_>, Node<'_>)]) -> Result<(), Unreadable> {
 }
 
 /// Reads a scalar as Kubernetes' YAML reader does; quoted and block texts are always text.
-fn scalar<'t>(text: Cow<'t, str>, style: ScalarStyle, tag: Option<&Tag>) -> Tree<'t> {
+pub(crate) fn scalar<'t>(text: Cow<'t, str>, style: ScalarStyle, tag: Option<&Tag>) -> Tree<'t> {
     let core = tag.filter(|t| t.is_yaml_core_schema()).map(|t| t.suffix.as_str());
     if style != ScalarStyle::Plain || core == Some("str") {
         return Tree::Text(text);
