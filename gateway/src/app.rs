@@ -63,6 +63,8 @@ impl App {
         let workers = Builder::new_multi_thread().worker_threads(threads).thread_name("worker").enable_all().build();
         let workers = workers.map_err(failed("worker threads"))?;
         let engine = Arc::new(Engine::new(threads, observe.clone()));
+        let upstream = engine.upstream.clone();
+        workers.spawn(async move { upstream.sweep().await });
         let listeners = Listeners::new(engine.clone(), workers.handle().clone(), asked.bootstrap.drain.0);
         let (ready, progress) = (Arc::<Readiness>::default(), Arc::<Progress>::default());
         let (desk, questions) = Desk::open();

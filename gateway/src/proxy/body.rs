@@ -61,9 +61,9 @@ impl<'b> Body<'b> {
         loop {
             let bytes = match &mut self.from {
                 From::Nothing => return Ok(Piece::End),
-                From::Http1(session) => session.read_body_bytes().await.map_err(|e| match e.etype() {
-                    ErrorType::ConnectionClosed | ErrorType::ReadError => BodyError::Gone,
-                    _ => BodyError::Malformed,
+                From::Http1(session) => session.read_body_bytes().await.map_err(|e| {
+                    let gone = matches!(e.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError);
+                    if gone { BodyError::Gone } else { BodyError::Malformed }
                 })?,
                 From::Http2(stream) => match stream.data().await {
                     Some(Ok(bytes)) => {

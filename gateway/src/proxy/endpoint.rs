@@ -90,10 +90,11 @@ impl Http1Reader {
             return Heard::Broken(Reset::Protocol);
         }
         let bare = self.head || switched || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-        if self.upgrade && !switched {
-            if let Some(wire) = (**self.session.stream()).as_any().downcast_ref::<Wire>() {
-                wire.open_again();
-            }
+        if self.upgrade
+            && !switched
+            && let Some(wire) = (**self.session.stream()).as_any().downcast_ref::<Wire>()
+        {
+            wire.open_again();
         }
         self.headed = true;
         self.complete = bare || self.session.is_body_done();
@@ -154,10 +155,8 @@ fn names_length(head: &[u8]) -> bool {
 }
 
 fn broken(e: &pingora_core::Error) -> Reset {
-    match e.etype() {
-        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::ReadTimedout => Reset::Terminated,
-        _ => Reset::Protocol,
-    }
+    let closed = matches!(e.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError);
+    if closed { Reset::Terminated } else { Reset::Protocol }
 }
 
 fn broken2(e: &h2::Error) -> Reset {

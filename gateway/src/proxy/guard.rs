@@ -133,7 +133,7 @@ fn facts(head: &[u8]) -> Result<Facts, Failure> {
     for line in lines.take_while(|line| !line.is_empty()) {
         seen.field(line)?;
     }
-    if seen.length.is_some() && seen.chunked || http10 && seen.chunked {
+    if seen.chunked && (seen.length.is_some() || http10) {
         return Err(Failure::BadRequest);
     }
     if !seen.host {

@@ -137,10 +137,10 @@ impl Copy {
         };
         let (heard, written) = tokio::join!(heard, written);
         heard.and(written)?;
-        if let (Reader::Http1(reader), Writer::Http1 { out, .. }) = (reader, writer) {
-            if let Some(wire) = reader.reuse() {
-                upstream.pool.put(worker::number(), &attempt.member.state, Lane { wire, out, local }, attempt.idle_timeout);
-            }
+        if let (Reader::Http1(reader), Writer::Http1 { out, .. }) = (reader, writer)
+            && let Some(wire) = reader.reuse()
+        {
+            upstream.pool.put(worker::number(), &attempt.member.state, Lane { wire, out, local }, attempt.idle_timeout);
         }
         Some(())
     }

@@ -3,6 +3,7 @@
 //! One engine serves HTTP/1.0, HTTP/1.1 and HTTP/2 on both sides (docs/decisions/0001-engine.md). Pingora's sessions read
 //! HTTP/1; we write it ourselves.
 
+mod attempt;
 mod body;
 mod client;
 mod encode;
@@ -10,6 +11,7 @@ mod endpoint;
 mod guard;
 mod http1;
 mod http2;
+mod kept;
 mod mirror;
 mod open2;
 mod relay;
@@ -41,7 +43,8 @@ use crate::observe::{Observe, Record, RequestPart};
 use crate::upstream::Upstream;
 use body::Body;
 use client::Client;
-use relay::{Ending, Kept, Relay};
+use kept::Kept;
+use relay::{Ending, Relay};
 use request::Request;
 
 /// What all connections share.

@@ -8,22 +8,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use isthmus_core::balance::{Ledger, UpstreamProtocol};
-use isthmus_core::decide::{Attempt, Downstream, Event, Exchange, RequestHead, Reset, Step};
+use isthmus_core::balance::Ledger;
+use isthmus_core::decide::{Downstream, Event, Exchange, RequestHead, Reset, Step};
 use isthmus_core::failure::{Failure, Flag, Flags};
 use rand::rngs::SmallRng;
 
 use super::body::{Body, BodyError, Piece};
 use super::client::{Client, Notice};
-use super::encode::{self, Framing};
-use super::endpoint::{Heard, Http1Reader, Reader, Writer};
+use super::encode::Framing;
+use super::endpoint::{Heard, Reader, Writer};
+use super::kept::Kept;
 use super::request::Request;
-use super::{Engine, mirror, open2, worker};
+use super::{Engine, mirror};
 use crate::observe::Trial;
-use crate::upstream::{Lane, Outgoing, Wire, dial};
-
-/// The most of a body that is kept for another attempt.
-const REPLAY: usize = 64 * 1024;
+use crate::upstream::{Outgoing, Wire};
 
 /// After so long a request lets go of the world it was routed in.
 const HOLD: Duration = Duration::from_secs(5);
@@ -64,19 +62,6 @@ pub(super) struct Ending {
     pub(super) tunnel: Option<(Box<Wire>, Outgoing)>,
 }
 
-/// What is kept of the request's body.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    /// For another attempt.
-    pieces: Vec<Bytes>,
-    length: usize,
-    /// It cannot be sent again from here.
-    lost: bool,
-    /// For mirrors, where there are some.
-    copy: Option<Vec<Bytes>>,
-    copied: usize,
-}
-
 /// How far the request's body is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sending {
@@ -92,7 +77,7 @@ impl Relay<'_, '_, '_> {
     /// Runs to the end.
     pub(super) async fn run(&mut self, first: Step) {
         if self.exchange.mirrors().next().is_some() {
-            self.kept.copy = Some(Vec::new());
+            self.kept.copying();
         }
         if self.body.is_over() {
             self.tell(Event::RequestEnd);
@@ -129,7 +114,7 @@ impl Relay<'_, '_, '_> {
         }
     }
 
-    fn tell(&mut self, event: Event<'_>) -> Step {
+    pub(super) fn tell(&mut self, event: Event<'_>) -> Step {
         self.exchange.next(event, Instant::now(), &mut self.rng, Ledger::Live)
     }
 
@@ -138,7 +123,7 @@ impl Relay<'_, '_, '_> {
     }
 
     /// Waits for `work`, unless the time is over or the client leaves.
-    async fn during<F: Future>(&mut self, work: F) -> Result<F::Output, Step> {
+    pub(super) async fn during<F: Future>(&mut self, work: F) -> Result<F::Output, Step> {
         tokio::pin!(work);
         loop {
             let expires = self.exchange.expires();
@@ -148,88 +133,15 @@ impl Relay<'_, '_, '_> {
                 Notice::Gone = std::future::poll_fn(|cx| self.client.poll_notice(false, cx)) => Event::ClientGone,
                 () = passed(expires), if expires.is_some() => Event::Expired,
             };
-            match self.tell(event) {
-                Step::Go => {}
-                step => return Err(step),
+            let step = self.tell(event);
+            if !matches!(step, Step::Go) {
+                return Err(step);
             }
-        }
-    }
-
-    async fn attempt(&mut self, attempt: &Attempt) -> Step {
-        let told = self.exchange.request_head(&self.request.head(), self.down, self.request.upgrade, Instant::now());
-        let engine = self.engine;
-        let http2 = attempt.protocol == UpstreamProtocol::Http2 && !self.request.upgrade;
-        let (mut reader, mut writer, slot) = if http2 {
-            let last = self.body.is_over() && self.kept.pieces.is_empty();
-            let request = match open2::request(self.request, &told, self.exchange_authority(&told)) {
-                Ok(request) => request,
-                Err(reset) => return self.tell(Event::Reset { reset, sent: false }),
-            };
-            match self.during(open2::open(&engine.upstream.sets, attempt, request, last)).await {
-                Err(step) => return step,
-                Ok(Err(failed)) => {
-                    self.ending.transport = failed.reason();
-                    return self.tell(Event::ConnectFailed(failed.error));
-                }
-                Ok(Ok((slot, response, stream))) => {
-                    self.ending.local = slot.local();
-                    (Reader::Http2Head(response), Writer::Http2(stream), Some(slot))
-                }
-            }
-        } else {
-            let lane = match engine.upstream.pool.take(worker::number(), &attempt.member.state) {
-                Some(lane) => lane,
-                None => match self.during(dial(&attempt.member.endpoint.address, attempt.connect_timeout)).await {
-                    Err(step) => return step,
-                    Ok(Ok(stream)) => Lane::new(stream),
-                    Ok(Err(failed)) => {
-                        self.ending.transport = failed.reason();
-                        return self.tell(Event::ConnectFailed(failed.error));
-                    }
-                },
-            };
-            let Lane { wire, mut out, local } = lane;
-            self.ending.local = local;
-            let framing = self.framing();
-            let target = told.target.as_deref().map_or_else(|| self.request.onward(), Into::into);
-            encode::request(out.head(), &self.request.method, &target, self.exchange_authority(&told), &told.headers, framing);
-            let before = out.written();
-            let reader = Http1Reader::new(wire, self.request.method == http::Method::HEAD, self.request.upgrade);
-            (Reader::Http1(reader), Writer::Http1 { out, framing, before }, None)
-        };
-        self.ending.transport = "";
-        self.ending.told = Some(told);
-        if self.body.is_over() {
-            self.mirror();
-        }
-        match self.tell(Event::Connected) {
-            Step::Go => {}
-            step => return step,
-        }
-        let step = self.converse(&mut reader, &mut writer).await;
-        self.part(reader, writer, attempt);
-        drop(slot);
-        step
-    }
-
-    fn exchange_authority<'a>(&'a self, told: &'a RequestHead) -> &'a str {
-        told.authority.as_deref().unwrap_or(&self.request.authority)
-    }
-
-    /// How an HTTP/1 endpoint learns where the body ends.
-    fn framing(&self) -> Framing {
-        let method = &self.request.method;
-        match self.request.length {
-            _ if self.request.upgrade => Framing::None,
-            Some(length) => Framing::Length(length),
-            None if self.request.has_body => Framing::Chunked,
-            None if *method == http::Method::POST || *method == http::Method::PUT || *method == http::Method::PATCH => Framing::Length(0),
-            None => Framing::None,
         }
     }
 
     /// Sends the request and passes on the answer.
-    async fn converse(&mut self, reader: &mut Reader, writer: &mut Writer) -> Step {
+    pub(super) async fn converse(&mut self, reader: &mut Reader, writer: &mut Writer) -> Step {
         let mut sending = self.resend(writer);
         let mut begun = false;
         let mut held_until = Some(Instant::now() + HOLD);
@@ -244,13 +156,15 @@ impl Relay<'_, '_, '_> {
                     Heard::Inform(status, headers) => {
                         if self.client.inform(status, &headers).is_err() { self.tell(Event::ClientGone) } else { Step::Go }
                     }
-                    Heard::Head { status, headers, length, last } => match self.head(status, headers, length, last) {
-                        Step::Forward => {
-                            begun = true;
-                            if last || status == 101 { self.tell(Event::ResponseEnd) } else { Step::Go }
+                    Heard::Head { status, headers, length, last } => {
+                        let step = self.head(status, headers, length, last);
+                        begun = matches!(step, Step::Forward);
+                        match begun {
+                            true if last || status == 101 => self.tell(Event::ResponseEnd),
+                            true => Step::Go,
+                            false => step,
                         }
-                        step => step,
-                    },
+                    }
                     Heard::Body(bytes, last) => match self.client.body(bytes, last) {
                         Ok(()) if last => self.tell(Event::ResponseEnd),
                         Ok(()) => Step::Go,
@@ -273,7 +187,7 @@ impl Relay<'_, '_, '_> {
                 },
                 piece = self.body.next(), if sending == Sending::Body && room => match piece {
                     Ok(Piece::Bytes(bytes)) => {
-                        self.keep(&bytes);
+                        self.kept.keep(&bytes, &mut self.exchange);
                         let last = self.body.is_over();
                         if writer.body(bytes, last).is_err() {
                             sending = Sending::Refused;
@@ -312,23 +226,23 @@ impl Relay<'_, '_, '_> {
                     Step::Go
                 }
             };
-            match step {
-                Step::Go => {}
-                Step::End if self.client.status() == 101 => return Step::End,
-                Step::Cut | Step::End if !self.client.has_ended() => {
-                    self.client.cut();
-                    return Step::End;
-                }
-                step => return step,
+            if matches!(step, Step::Go) {
+                continue;
             }
+            let finished = self.client.has_ended() || self.client.status() == 101;
+            if matches!(step, Step::Cut | Step::End) && !finished {
+                self.client.cut();
+                return Step::End;
+            }
+            return step;
         }
     }
 
     /// Writes what was kept of the body, and says how far it is.
     fn resend(&mut self, writer: &mut Writer) -> Sending {
         let over = self.body.is_over();
-        let count = self.kept.pieces.len();
-        for (at, bytes) in self.kept.pieces.iter().enumerate() {
+        let count = self.kept.pieces().len();
+        for (at, bytes) in self.kept.pieces().iter().enumerate() {
             if writer.body(bytes.clone(), over && at + 1 == count).is_err() {
                 return Sending::Refused;
             }
@@ -348,41 +262,17 @@ impl Relay<'_, '_, '_> {
     }
 
     /// Sends the copies, once, when the request is whole.
-    fn mirror(&mut self) {
-        if let (Some(body), Some(told)) = (self.kept.copy.take(), &self.ending.told) {
+    pub(super) fn mirror(&mut self) {
+        if let (Some(body), Some(told)) = (self.kept.copy(), &self.ending.told) {
             mirror::send(self.engine, &self.exchange, self.request, told, body, &mut self.rng);
-        }
-    }
-
-    /// Keeps a piece for another attempt and for mirrors, as long as either may come.
-    fn keep(&mut self, bytes: &Bytes) {
-        if let Some(copy) = &mut self.kept.copy {
-            self.kept.copied += bytes.len();
-            copy.push(bytes.clone());
-            if self.kept.copied > REPLAY {
-                self.kept.copy = None;
-            }
-        }
-        if self.kept.lost || !self.exchange.may_retry() {
-            self.kept.pieces.clear();
-            self.kept.lost = true;
-            return;
-        }
-        self.kept.length += bytes.len();
-        if self.kept.length > REPLAY {
-            self.exchange.unreplayable();
-            self.kept.pieces = Vec::new();
-            self.kept.lost = true;
-        } else {
-            self.kept.pieces.push(bytes.clone());
         }
     }
 
     /// The final head has come: passed on, unless the machine wants something else.
     fn head(&mut self, status: u16, mut headers: HeaderMap, length: Option<u64>, last: bool) -> Step {
-        match self.tell(Event::ResponseHead { status, headers: &headers }) {
-            Step::Forward => {}
-            step => return step,
+        let step = self.tell(Event::ResponseHead { status, headers: &headers });
+        if !matches!(step, Step::Forward) {
+            return step;
         }
         self.ending.grpc_status = grpc_status(&headers);
         self.exchange.response_head(status, &mut headers, &self.request.head(), self.down, Instant::now());
@@ -410,22 +300,6 @@ impl Relay<'_, '_, '_> {
         self.ending.flags.set(Flag::DownstreamProtocol);
         self.ending.details = Some(row.details);
         if self.client.has_begun() { Step::End } else { Step::Answer(Failure::BadRequest.reply(false, false)) }
-    }
-
-    /// Gives the connection back, where it can carry another request.
-    fn part(&mut self, reader: Reader, writer: Writer, attempt: &Attempt) {
-        let (Reader::Http1(reader), Writer::Http1 { out, .. }) = (reader, writer) else { return };
-        if self.client.status() == 101 {
-            self.ending.tunnel = reader.into_wire().map(|wire| (wire, out));
-            return;
-        }
-        if !self.body.is_over() || !out.is_drained() {
-            return;
-        }
-        if let Some(wire) = reader.reuse() {
-            let lane = Lane { wire, out, local: self.ending.local };
-            self.engine.upstream.pool.put(worker::number(), &attempt.member.state, lane, attempt.idle_timeout);
-        }
     }
 }
 

@@ -78,7 +78,7 @@ fn started(yaml: &str) -> Gateway {
     let (world, changes) = registry.world();
     let plan = Compiler::new(1).compile(&world, &changes);
     plan.publish_views();
-    let metrics = Metrics::new(settings.gateway.clone());
+    let metrics = Metrics::new(settings.gateway);
     let engine = Arc::new(Engine::new(2, Arc::new(Observe { metrics, trials: Trials::default(), log: None })));
     let snapshot = plan.snapshot.expect("a first snapshot");
     engine.published.publish(&snapshot);
