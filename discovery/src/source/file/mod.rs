@@ -138,6 +138,34 @@ impl FileSource {
         batch
     }
 
+    /// The changed files as they look now, or `None` where more may differ than the content of files that were read before:
+    /// then the whole tree has to be walked.
+    fn only_files(&self, changed: &Closed) -> Option<Tree> {
+        if changed.is_empty() || self.lost.is_some() {
+            return None;
+        }
+        let mut tree = Tree::default();
+        for path in changed {
+            match self.files.get(path) {
+                Some(file) if !path.is_symlink() => tree.add_file(path, file.layer)?,
+                Some(_) => return None,
+                // What writers rename their work from; a hidden link or directory may be what visible links lead through.
+                None if walk::is_hidden_name(path) && !path.is_symlink() && !path.is_dir() => {}
+                None => return None,
+            }
+        }
+        Some(tree)
+    }
+
+    /// Reads what has changed in some files, the others being as they were.
+    fn scan_files(&mut self, tree: Tree, closed: &Closed) -> Batch {
+        let mut batch = Batch::new();
+        let touched = self.take_changed(tree, closed);
+        let affected = self.settle(touched, &mut batch);
+        self.tell_problems(&affected, &mut batch);
+        batch
+    }
+
     /// True while a changed file may still be written to.
     fn is_unsettled(&self) -> bool {
         !self.unsettled.is_empty()
@@ -166,17 +194,9 @@ impl FileSource {
 
     fn take_in(&mut self, tree: Tree, closed: &Closed, batch: &mut Batch) {
         self.lost = tree.lost.clone();
-        let mut touched = BTreeSet::new();
         let gone: Vec<PathBuf> = self.files.keys().filter(|path| !tree.files.contains_key(*path) && !tree.is_hidden(path)).cloned().collect();
         self.unsettled.retain(|path, _| tree.files.contains_key(path));
-        for (path, (stamp, layer)) in tree.files {
-            // Two writes within one tick of the clock may leave the same stamp: what was closed is read anyway.
-            if self.files.get(&path).is_some_and(|f| f.stamp == stamp) && !closed.contains(&path) {
-                self.unsettled.remove(&path);
-            } else if self.is_complete(&path, &stamp, closed) {
-                self.take_file(path, layer, stamp, &mut touched);
-            }
-        }
+        let mut touched = self.take_changed(tree, closed);
         for path in gone {
             if let Some(file) = self.files.remove(&path) {
                 info!(file = %file.shown, objects = file.objects.len(), "file gone");
@@ -187,6 +207,20 @@ impl FileSource {
         }
         let affected = self.settle(touched, batch);
         self.tell_problems(&affected, batch);
+    }
+
+    /// Reads the files that differ and are complete, and returns the objects that may differ with them.
+    fn take_changed(&mut self, tree: Tree, closed: &Closed) -> BTreeSet<ObjectRef> {
+        let mut touched = BTreeSet::new();
+        for (path, (stamp, layer)) in tree.files {
+            // Two writes within one tick of the clock may leave the same stamp: what was closed is read anyway.
+            if self.files.get(&path).is_some_and(|f| f.stamp == stamp) && !closed.contains(&path) {
+                self.unsettled.remove(&path);
+            } else if self.is_complete(&path, &stamp, closed) {
+                self.take_file(path, layer, stamp, &mut touched);
+            }
+        }
+        touched
     }
 
     /// A changed file is complete if its writer says so, if another file took its place, or if it stands still.

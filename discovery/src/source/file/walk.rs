@@ -63,6 +63,13 @@ impl Tree {
         }
     }
 
+    /// Adds a file that was read before, or says with `None` that it is none any more.
+    pub(super) fn add_file(&mut self, path: &Path, layer: usize) -> Option<()> {
+        let metadata = fs::metadata(path).ok().filter(Metadata::is_file)?;
+        self.files.insert(path.to_owned(), (Stamp::of(&metadata), layer));
+        Some(())
+    }
+
     /// True where `path` was not seen because something above it could not be looked at.
     pub(super) fn is_hidden(&self, path: &Path) -> bool {
         path.ancestors().any(|above| self.hidden.contains(above))
@@ -86,7 +93,7 @@ impl Tree {
         above.push(identity);
         for entry in fs::read_dir(path)? {
             let path = entry?.path();
-            if path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".")) {
+            if is_hidden_name(&path) {
                 continue;
             }
             match fs::metadata(&path) {
@@ -114,6 +121,11 @@ impl Tree {
             self.directories.extend(target.as_deref().and_then(Path::parent).map(Path::to_owned));
         }
     }
+}
+
+/// True for names that begin with a dot, which are not read.
+pub(super) fn is_hidden_name(path: &Path) -> bool {
+    path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."))
 }
 
 fn is_read(path: &Path) -> bool {

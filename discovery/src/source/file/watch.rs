@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, warn};
@@ -34,54 +34,66 @@ pub fn watch(mut source: FileSource, tell: Sender<Batch>) -> std::io::Result<Joi
                 return;
             }
             let Some(heard) = wait(&notices, if source.is_unsettled() { POLL_UNSETTLED } else { POLL }) else { return };
-            watches.forget(&heard.moved);
-            let tree = watches.cover_all(&source);
-            batch = source.scan(tree, &heard.closed);
+            batch = match source.only_files(&heard.changed) {
+                Some(tree) => source.scan_files(tree, &heard.closed),
+                None => {
+                    watches.forget(&heard.changed);
+                    let tree = watches.cover_all(&source);
+                    source.scan(tree, &heard.closed)
+                }
+            };
         }
     })
 }
 
-/// What the watcher has told.
+/// What the watcher has told; nothing where time has passed only.
 #[derive(Default)]
 struct Heard {
+    /// Everything that may differ.
+    changed: Closed,
     /// Files that are complete: closed by a writer, renamed into place, or linked.
     closed: Closed,
-    /// Paths that have gone or moved; a directory among them is watched no more.
-    moved: Vec<PathBuf>,
 }
 
-/// Waits for something that may have changed a file; `None` when the watcher is gone.
+/// Waits for something that may have changed a file, or for time to pass; `None` when the watcher is gone.
+///
+/// Reading files and directories makes events too, our own reading among them: they wake nobody.
 fn wait(notices: &Receiver<notify::Result<notify::Event>>, at_most: Duration) -> Option<Heard> {
     let mut heard = Heard::default();
-    let mut first = match notices.recv_timeout(at_most) {
-        Ok(notice) => Some(notice),
-        Err(RecvTimeoutError::Timeout) => None,
-        Err(RecvTimeoutError::Disconnected) => return None,
-    };
-    while let Some(notice) = first.take().or_else(|| notices.try_recv().ok()) {
-        match notice {
-            Ok(event) => heard.note(event),
-            Err(error) => debug!(%error, "watching files"),
+    let deadline = Instant::now() + at_most;
+    while heard.changed.is_empty() {
+        match notices.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(notice) => heard.note(notice),
+            Err(RecvTimeoutError::Timeout) => return Some(heard),
+            Err(RecvTimeoutError::Disconnected) => return None,
         }
+    }
+    while let Ok(notice) = notices.try_recv() {
+        heard.note(notice);
     }
     Some(heard)
 }
 
 impl Heard {
-    fn note(&mut self, event: notify::Event) {
+    fn note(&mut self, notice: notify::Result<notify::Event>) {
+        let event = match notice {
+            Ok(event) => event,
+            Err(error) => return debug!(%error, "watching files"),
+        };
+        if event.need_rescan() {
+            // Some events were lost: the root of everything may differ.
+            self.changed.insert(PathBuf::from("/"));
+        }
         match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Create(CreateKind::Any | CreateKind::Other) => {
-                self.closed.extend(event.paths);
-            }
-            EventKind::Modify(ModifyKind::Name(_)) => {
-                self.moved.extend(event.paths.iter().cloned());
-                self.closed.extend(event.paths);
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(_)) => {
+                self.closed.extend(event.paths.iter().cloned());
             }
             // A plain file that was just created is empty until its writer closes it; a link is complete.
-            EventKind::Create(CreateKind::File) => self.closed.extend(event.paths.into_iter().filter(|p| p.is_symlink())),
-            EventKind::Remove(_) => self.moved.extend(event.paths),
-            EventKind::Create(CreateKind::Folder) | EventKind::Access(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {}
+            EventKind::Create(_) => self.closed.extend(event.paths.iter().filter(|p| p.is_symlink()).cloned()),
+            EventKind::Modify(_) | EventKind::Remove(_) => {}
+            EventKind::Access(_) | EventKind::Any | EventKind::Other => return,
         }
+        self.changed.extend(event.paths);
     }
 }
 
@@ -134,8 +146,9 @@ impl Watches {
         new
     }
 
-    /// A directory that was removed or renamed has lost its watch, even if another one has its name now.
-    fn forget(&mut self, moved: &[PathBuf]) {
+    /// A directory that was removed or renamed has lost its watch, even if another one has its name now. A watch that is
+    /// given up in vain is taken again at once.
+    fn forget(&mut self, moved: &Closed) {
         let Some(watcher) = &mut self.watcher else { return };
         for path in moved {
             if self.watched.remove(path) {
