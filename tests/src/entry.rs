@@ -74,8 +74,10 @@ pub fn host(bytes: &[u8]) {
     let names: Vec<Hostname> = lines.iter().filter(|l| !l.is_empty()).map(|l| Hostname::new(l)).collect();
     let table = HostTable::build(names.iter().cloned().zip(0..));
     if let Some(found) = table.find(asked) {
-        let name = names[found as usize].to_string();
-        let asked = isthmus_core::route::without_port(asked).to_ascii_lowercase();
+        // An IPv6 address is one name, with and without its brackets.
+        let bare = |t: &str| t.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(t).to_owned();
+        let name = bare(names[found as usize].as_str());
+        let asked = bare(&isthmus_core::route::without_port(asked).to_ascii_lowercase());
         assert!(name == asked || name == "*" || name.strip_prefix('*').is_some_and(|s| asked.ends_with(s)), "{asked:?} finds {name:?}");
     }
 }

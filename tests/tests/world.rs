@@ -60,7 +60,10 @@ struct Row {
     name: &'static str,
     rules: &'static [&'static str],
     url: &'static str,
+    /// In both forms of output.
     says: &'static [&'static str],
+    /// As a person reads it.
+    text: &'static [&'static str],
     never: &'static [&'static str],
 }
 
@@ -71,7 +74,8 @@ fn explain_tells_the_rows_of_the_readme() {
             name: "canary",
             rules: &["companion/routes.yaml", "canary/canary.yaml"],
             url: "http://anything.example.com/",
-            says: &["canary", "v1", "v2", "90", "10", "10.244.1.12", "canary-canary.yaml:"],
+            says: &["canary.istio-test.svc.cluster.local", "10.244.1.12", "10.244.1.13", "rules/canary-canary.yaml"],
+            text: &["subset v1 90 %", "subset v2 10 %", "rules/canary-canary.yaml:28"],
             never: &[],
         },
         Row {
@@ -79,6 +83,7 @@ fn explain_tells_the_rows_of_the_readme() {
             rules: &["companion/routes.yaml", "vm/httpd.yaml", "vm/httpd-distribute.yaml"],
             url: "http://httpd.example.com/",
             says: &["httpd.vm.demo", "192.168.229.146", "192.168.229.147"],
+            text: &["httpd-146   healthy   50.0 %", "httpd-147   healthy   50.0 %"],
             never: &[],
         },
         Row {
@@ -86,13 +91,15 @@ fn explain_tells_the_rows_of_the_readme() {
             rules: &["companion/routes.yaml", "vm/httpd.yaml", "vm/httpd-failover.yaml"],
             url: "http://httpd.example.com/",
             says: &["httpd.vm.demo", "192.168.229.146", "192.168.229.147"],
+            text: &["httpd-146   healthy   50.0 %", "httpd-147   healthy   50.0 %"],
             never: &[],
         },
         Row {
             name: "resilience/retry-abort",
             rules: &["companion/routes.yaml", "resilience/retry-abort.yaml"],
             url: "http://nginx-svc/",
-            says: &["404"],
+            says: &["404", "nginx-svc"],
+            text: &["NR"],
             never: &["10.244."],
         },
     ];
@@ -101,7 +108,8 @@ fn explain_tells_the_rows_of_the_readme() {
         let world = world(row.rules);
         for output in [&["-o", "json"][..], &[]] {
             let told = isthmus(world.path(), &[&["explain", "GET", row.url], output].concat(), &[0, 1]);
-            let missing: Vec<_> = row.says.iter().filter(|s| !told.contains(**s)).collect();
+            let text = if output.is_empty() { row.text } else { &[] };
+            let missing: Vec<_> = row.says.iter().chain(text).filter(|s| !told.contains(**s)).collect();
             let extra: Vec<_> = row.never.iter().filter(|s| told.contains(**s)).collect();
             if !(missing.is_empty() && extra.is_empty()) {
                 wrong.push(format!("{} {output:?}: lacks {missing:?}, says {extra:?}:\n{told}", row.name));
