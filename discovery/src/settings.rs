@@ -36,11 +36,12 @@ impl Settings {
     /// Reads isthmus.yaml's part of it, and `meshFile` where it names one. The problems beside a value are warnings.
     pub fn load(bootstrap: &Bootstrap) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let Some(path) = &bootstrap.mesh_file else {
-            return Ok((Self::new(bootstrap, Arc::new(bootstrap.mesh.clone())), Vec::new()));
+            return Ok((Self::new(bootstrap, Arc::new(bootstrap.mesh.clone())), not_yet(&bootstrap.mesh)));
         };
         let unreadable = |error| vec![Problem::new(Severity::Error, "ISM0202", format!("meshFile {}: {error}", path.display()))];
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let (mesh, warnings) = MeshConfig::parse(&text, path)?;
+        let (mesh, mut warnings) = MeshConfig::parse(&text, path)?;
+        warnings.extend(not_yet(&mesh));
         Ok((Self::new(bootstrap, Arc::new(mesh)), warnings))
     }
 
@@ -87,8 +88,53 @@ impl Settings {
     }
 }
 
+/// What MeshConfig asks of discovery and does not get yet.
+fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
+    let gateways = mesh.mesh_networks.values().any(|n| !n.gateways.is_empty());
+    let asked = [("mesh.discoverySelectors", !mesh.discovery_selectors.is_empty()), ("mesh.meshNetworks.gateways", gateways)];
+    let warn = |path: &str| Problem::new(Severity::Warning, "ISM0112", format!("`{path}` is not in force yet")).at(path);
+    asked.iter().filter(|(_, asked)| *asked).map(|(path, _)| warn(path)).collect()
+}
+
 /// An address range such as `10.0.0.0/8`.
 fn range(text: &str) -> Option<(IpAddr, u8)> {
     let (address, bits) = text.split_once('/')?;
     Some((address.parse().ok()?, bits.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn load(text: &str) -> (Settings, Vec<Problem>) {
+        let (bootstrap, _) = Bootstrap::parse(text, Path::new("isthmus.yaml")).expect("isthmus.yaml");
+        Settings::load(&bootstrap).expect("settings")
+    }
+
+    #[test]
+    fn what_is_asked_and_not_in_force_is_said() {
+        let (settings, warnings) = load(
+            "clusters: [{name: c1, path: a}]
+gateway: {cluster: c1}
+mesh:
+  discoverySelectors: [{matchLabels: {a: b}}]
+  meshNetworks: {n1: {endpoints: [{fromRegistry: c1}, {fromCidr: 10.0.0.0/8}], gateways: [{address: 1.1.1.1, port: 15443}]}}
+",
+        );
+        assert_eq!(warnings.iter().map(|w| w.path.as_str()).collect::<Vec<_>>(), ["mesh.discoverySelectors", "mesh.meshNetworks.gateways"]);
+        let mesh = settings.joining();
+        assert_eq!(mesh.networks_by_cluster.get("c1").map(Network::as_str), Some("n1"));
+        assert_eq!(mesh.networks_by_range.len(), 1);
+        assert!(load("clusters: [{name: c1, path: a}]\ngateway: {cluster: c1}\n").1.is_empty());
+    }
+
+    #[test]
+    fn files_of_the_configuration_are_the_config_clusters() {
+        let (settings, _) =
+            load("clusters: [{name: c1, path: a}, {name: c2, path: b}]\nconfig: {cluster: c2, files: [more]}\ngateway: {cluster: c1}\n");
+        let ends = |id: &str| settings.roots[id].iter().map(|p| p.file_name().expect("a name").to_owned()).collect::<Vec<_>>();
+        assert_eq!((ends("c1"), ends("c2")), (vec!["a".into()], vec!["b".into(), "more".into()]));
+    }
 }

@@ -132,6 +132,28 @@ async fn what_is_broken_keeps_its_last_good_version_until_it_is_mended() {
 }
 
 #[tokio::test]
+async fn a_rule_that_turns_invalid_stays_in_force_as_it_was() {
+    let rule = |timeout: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: r, namespace: ns}}\nspec: {{hosts: [a.example.com], http: [{{timeout: {timeout}, route: [{{destination: {{host: a}}}}]}}]}}\n"
+        )
+    };
+    let mut live = Live::with(&[("rule.yaml", &rule("3s"))]).await;
+    let timeout = |live: &Live| live.world.documents.virtual_services.values().next().and_then(|v| v.spec.http[0].timeout).map(|t| t.to_string());
+    assert_eq!((timeout(&live), live.problems()), (Some("3s".into()), vec![]));
+    // Shape that is refused by parsing, value that is refused by the admission rules (contract 1.2), text that is cut off.
+    for broken in [rule("soon"), rule("0s"), rule("4s")[..60].to_owned()] {
+        live.write("rule.yaml", &broken);
+        live.until("it is refused", |live| !live.problems().is_empty()).await;
+        assert_eq!(timeout(&live), Some("3s".into()), "{broken}");
+        live.write("rule.yaml", &rule("3s"));
+        live.until("it is mended", |live| live.problems().is_empty()).await;
+    }
+    live.write("rule.yaml", &rule("4s"));
+    live.until("it changes", |live| timeout(live) == Some("4s".into())).await;
+}
+
+#[tokio::test]
 async fn a_mounted_config_map_is_swapped_as_a_whole() {
     let mut live = Live::with(&[]).await;
     let version = |live: &Live, n: u32, names: &[&str]| {
