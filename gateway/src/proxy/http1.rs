@@ -122,9 +122,8 @@ async fn head(wire: &mut Wire, mut idle: Pin<&mut Sleep>, mut going: Pin<&mut im
     }
 }
 
-async fn one(visit: &Visit, mut wire: Box<Wire>, out: &mut Outgoing, facts: Facts) -> After {
-    let line = &wire.ahead()[..facts.length];
-    let target = line.split(|b| *b == b' ').nth(1).map(|t| String::from_utf8_lossy(t).into_owned()).unwrap_or_default();
+async fn one(visit: &Visit, mut wire: Box<Wire>, out: &mut Outgoing, mut facts: Facts) -> After {
+    let target = target(&mut wire, &mut facts);
     wire.serve_exactly(facts.length);
     let mut session = HttpSession::new(wire);
     session.set_read_timeout(None);
@@ -167,6 +166,24 @@ async fn one(visit: &Visit, mut wire: Box<Wire>, out: &mut Outgoing, facts: Fact
         }
         Ok(None) | Err(_) => After::Close(None),
     }
+}
+
+/// The request's target. One that is not a path is kept from the codec, which would hold its authority against `host`;
+/// ours replaces that (8.2).
+fn target(wire: &mut Wire, facts: &mut Facts) -> String {
+    let head = &wire.ahead()[..facts.length];
+    let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|b| *b == b' ').map(|word| String::from_utf8_lossy(word));
+    let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next()) else { return String::new() };
+    let target = target.into_owned();
+    if !target.starts_with('/') {
+        let plain = BytesMut::from(format!("{method} / {version}").as_bytes());
+        let taken = line.len();
+        facts.length = facts.length - taken + plain.len();
+        wire.skip(taken);
+        wire.put_back(plain);
+    }
+    target
 }
 
 fn into_wire(stream: pingora_core::protocols::Stream) -> Option<Box<Wire>> {

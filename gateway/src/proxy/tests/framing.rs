@@ -72,6 +72,20 @@ async fn wrong_heads_are_answered_and_closed() {
 }
 
 #[tokio::test]
+async fn an_absolute_target_names_the_authority_8_2() {
+    let (address, mut connections) = backend().await;
+    let gateway = gateway(address, "http", "");
+    let mut client = Peer::connect(gateway.address).await;
+    client.say(&format!("POST http://a.test/abs?q HTTP/1.1\r\nHost: b.test\r\nContent-Length: 2\r\n\r\nhi{GET}")).await;
+    let mut far = next(&mut connections).await;
+    let head = far.head().await;
+    assert!(head.starts_with("POST /abs?q HTTP/1.1\r\nhost: a.test\r\n"), "{head}");
+    far.hear("hi").await;
+    far.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    assert!(far.head().await.starts_with("GET /x?y "));
+}
+
+#[tokio::test]
 async fn a_client_of_http_1_0_never_gets_chunks() {
     let (address, mut connections) = backend().await;
     let gateway = gateway(address, "http", "");
