@@ -175,7 +175,7 @@ fn format(encoding: AccessLogEncoding, own: &str, problems: &mut Vec<Problem>) -
             Ok(fields) => Format::json(fields.iter().map(|(key, value)| (key.clone(), value.as_str())), problems),
             Err(error) => {
                 let message = format!("expected a JSON object of texts, found something else ({error}); Istio's own form is in force");
-                problems.push(Problem::new(Severity::Warning, "ISM0401", message).at("mesh.accessLogFormat"));
+                problems.push(Problem::new(Severity::Warning, "ISM0501", message).at("mesh.accessLogFormat"));
                 Format::istio_json()
             }
         },

@@ -15,4 +15,4 @@ pub(crate) use rows::{BackendRow, ClusterRow, EndpointRow, ListenerRow, ProblemR
 pub(crate) use serve::{Scrape, metrics, serve, status};
 
 /// The code of problems that only say that a kind is not used (discovery's).
-pub(crate) const NOT_USED: &str = "ISM0204";
+pub(crate) const NOT_USED: &str = "ISM0203";

@@ -258,7 +258,7 @@ impl Now {
     /// `get problems`: those of objects, and sockets that could not be bound.
     pub(crate) fn problem_rows(&self) -> Vec<ProblemRow> {
         let refused = self.sockets.iter().filter(|(_, state)| state.starts_with("refused"));
-        let refused = refused.map(|(key, state)| ProblemRow::of(&Problem::new(Severity::Error, "ISM0402", format!("listener {key} {state}"))));
+        let refused = refused.map(|(key, state)| ProblemRow::of(&Problem::new(Severity::Error, "ISM0502", format!("listener {key} {state}"))));
         refused.chain(self.problems.iter().map(ProblemRow::of)).collect()
     }
 }

@@ -187,7 +187,7 @@ fn pieces(format: &str, problems: &mut Vec<Problem>) -> Vec<Piece> {
             _ => (operator, None),
         };
         let operator = read(name).unwrap_or_else(|| {
-            let problem = Problem::new(Severity::Warning, "ISM0401", format!("access log operator %{name}% is not known and is written as absent"));
+            let problem = Problem::new(Severity::Warning, "ISM0501", format!("access log operator %{name}% is not known and is written as absent"));
             problems.push(problem.at("mesh.accessLogFormat"));
             Operator::Unknown
         });
