@@ -23,8 +23,12 @@ use crate::value::Duration;
 pub struct Bootstrap {
     /// Who we are.
     pub gateway: Identity,
-    /// The clusters to read, each a directory.
+    /// The clusters to read.
     pub clusters: Vec<ClusterSource>,
+    /// The namespace of the config cluster whose secrets name members, where it is given (M-20).
+    pub remote_secrets: Option<Arc<str>>,
+    /// Where the last world is kept for a start with every API server down.
+    pub state: Option<PathBuf>,
     /// How long readiness waits for a member.
     pub remote_timeout: Duration,
     /// After SIGTERM: not ready, still accepting for this long.
@@ -70,13 +74,29 @@ pub struct Identity {
     pub threads: usize,
 }
 
-/// A cluster that is a directory of Kubernetes objects.
+/// A cluster and where it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSource {
     /// Its id.
     pub name: ClusterId,
-    /// Its directory.
-    pub path: PathBuf,
+    /// Where its objects are.
+    pub read: ReadFrom,
+}
+
+/// Where a cluster's objects are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// A directory of Kubernetes objects.
+    Directory(PathBuf),
+    /// An API server that a kubeconfig file names.
+    Kubeconfig {
+        /// The user's own file: whatever it names, plugins too, is used.
+        file: PathBuf,
+        /// Its context; absent is the file's current one.
+        context: Option<String>,
+    },
+    /// The API server of the pod that we run in.
+    InCluster,
 }
 
 /// Where Istio objects are read.
@@ -98,8 +118,7 @@ pub struct AccessLog {
 }
 
 /// Keys that will come, by path without indexes. Until then they are refused rather than ignored.
-const NOT_YET: [&str; 8] =
-    ["clusters[].kubeconfig", "clusters[].context", "clusters[].inCluster", "remoteSecrets", "identity", "state", "serverless", "gateway.node"];
+const NOT_YET: [&str; 3] = ["identity", "serverless", "gateway.node"];
 
 /// The cluster of the short forms `run DIR` and `check PATH`.
 const LOCAL: &str = "local";
@@ -109,6 +128,8 @@ const LOCAL: &str = "local";
 struct Written {
     gateway: WrittenIdentity,
     clusters: Vec<WrittenCluster>,
+    remote_secrets: Option<WrittenRemoteSecrets>,
+    state: Option<PathBuf>,
     remote_timeout: Duration,
     grace: Duration,
     drain: Duration,
@@ -127,6 +148,8 @@ impl Default for Written {
         Self {
             gateway: WrittenIdentity::default(),
             clusters: Vec::new(),
+            remote_secrets: None,
+            state: None,
             remote_timeout: seconds(30),
             grace: seconds(5),
             drain: seconds(45),
@@ -176,6 +199,31 @@ impl Default for WrittenIdentity {
 struct WrittenCluster {
     name: ClusterId,
     path: PathBuf,
+    kubeconfig: PathBuf,
+    context: Option<String>,
+    in_cluster: bool,
+}
+
+impl WrittenCluster {
+    fn read_from(&self, base: &Path) -> Result<ReadFrom, &'static str> {
+        let given = |path: &Path| !path.as_os_str().is_empty();
+        if self.context.is_some() && !given(&self.kubeconfig) {
+            return Err("has a context and no kubeconfig");
+        }
+        match (given(&self.path), given(&self.kubeconfig), self.in_cluster) {
+            (true, false, false) => Ok(ReadFrom::Directory(base.join(&self.path))),
+            (false, true, false) => Ok(ReadFrom::Kubeconfig { file: base.join(&self.kubeconfig), context: self.context.clone() }),
+            (false, false, true) => Ok(ReadFrom::InCluster),
+            (false, false, false) => Err("needs a path, a kubeconfig or inCluster: true"),
+            _ => Err("has more than one of path, kubeconfig and inCluster"),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenRemoteSecrets {
+    namespace: Arc<str>,
 }
 
 #[derive(Default, Deserialize)]
@@ -208,7 +256,7 @@ struct WrittenAddress {
 impl Bootstrap {
     /// The short form `run DIR`: defaults, and one cluster `local` whose directory also holds the Istio objects.
     pub fn for_directory(directory: &Path) -> Self {
-        let clusters = vec![ClusterSource { name: LOCAL.into(), path: directory.to_owned() }];
+        let clusters = vec![ClusterSource { name: LOCAL.into(), read: ReadFrom::Directory(directory.to_owned()) }];
         let mut written = Written::default();
         written.gateway.cluster = LOCAL.into();
         written.into_bootstrap(clusters, BTreeMap::new(), Path::new(""))
@@ -302,10 +350,16 @@ impl Written {
                 refuse(&format!("clusters[{i}]"), "a cluster needs a name".to_owned(), None);
             } else if clusters.iter().any(|c| c.name == cluster.name) {
                 refuse(&format!("clusters[{i}].name"), format!("a second cluster named {:?}", cluster.name.as_str()), None);
-            } else if cluster.path.as_os_str().is_empty() {
-                refuse(&format!("clusters[{i}]"), format!("cluster {:?} needs a path", cluster.name.as_str()), None);
             }
-            clusters.push(ClusterSource { name: cluster.name.clone(), path: base.join(&cluster.path) });
+            match cluster.read_from(base) {
+                Ok(read) => clusters.push(ClusterSource { name: cluster.name.clone(), read }),
+                Err(reason) => refuse(&format!("clusters[{i}]"), format!("cluster {:?} {reason}", cluster.name.as_str()), None),
+            }
+        }
+        let of_config = [&self.config.cluster, &self.gateway.cluster].into_iter().find(|name| !name.is_empty());
+        let of_config = of_config.map_or_else(|| clusters.first(), |name| clusters.iter().find(|c| c.name == *name));
+        if self.remote_secrets.is_some() && of_config.is_some_and(|c| matches!(c.read, ReadFrom::Directory(_))) {
+            refuse("remoteSecrets", "remote secrets are read from the config cluster's API server, and that cluster is a directory".to_owned(), None);
         }
         let mut ports = BTreeMap::new();
         for (server, listening) in &self.gateway.ports {
@@ -357,6 +411,8 @@ impl Written {
                 threads: self.gateway.threads,
             },
             clusters,
+            remote_secrets: self.remote_secrets.map(|r| r.namespace).filter(|namespace| !namespace.is_empty()),
+            state: self.state.map(|directory| base.join(directory)),
             remote_timeout: self.remote_timeout,
             grace: self.grace,
             drain: self.drain,
@@ -396,11 +452,13 @@ mod tests {
     fn every_key_is_read_and_paths_are_relative_to_the_file() -> Result<(), Vec<Problem>> {
         let text = "
 gateway: {name: gw, namespace: ns, labels: {a: b}, cluster: c2, network: n, locality: r/z/s, bind: '::1', ports: {80: 8080, 443: 8443}, threads: 2}
-clusters: [{name: c1, path: clusters/c1}, {name: c2, path: /abs}]
+clusters: [{name: c1, path: clusters/c1}, {name: c2, kubeconfig: c2.yaml, context: x}, {name: c3, inCluster: true}]
+remoteSecrets: {namespace: infra}
+state: /var/lib/isthmus
 remoteTimeout: 1s
 grace: 2s
 drain: 3s
-config: {cluster: c1, files: [mesh/, vms/a.yaml]}
+config: {cluster: c3, files: [mesh/, vms/a.yaml]}
 mesh: {rootNamespace: root, accessLogFile: /dev/stdout}
 accessLog: {path: access.log, format: json}
 admin: {address: 127.0.0.1:1}
@@ -409,8 +467,11 @@ metrics: {address: 127.0.0.1:3}
 ";
         let (read, warnings) = Bootstrap::parse(text, Path::new("/etc/isthmus/isthmus.yaml"))?;
         assert_eq!(warnings, []);
-        assert_eq!((read.gateway.name.as_ref(), read.gateway.cluster.as_str(), read.config.cluster.as_str()), ("gw", "c2", "c1"));
-        assert_eq!(read.clusters.iter().map(|c| c.path.as_path()).collect::<Vec<_>>(), [Path::new("/etc/isthmus/clusters/c1"), Path::new("/abs")]);
+        assert_eq!((read.gateway.name.as_ref(), read.gateway.cluster.as_str(), read.config.cluster.as_str()), ("gw", "c2", "c3"));
+        let read_from: Vec<_> = read.clusters.iter().map(|c| c.read.clone()).collect();
+        let kubeconfig = ReadFrom::Kubeconfig { file: "/etc/isthmus/c2.yaml".into(), context: Some("x".to_owned()) };
+        assert_eq!(read_from, [ReadFrom::Directory("/etc/isthmus/clusters/c1".into()), kubeconfig, ReadFrom::InCluster]);
+        assert_eq!((read.remote_secrets.as_deref(), read.state.as_deref()), (Some("infra"), Some(Path::new("/var/lib/isthmus"))));
         assert_eq!(read.config.files, [Path::new("/etc/isthmus/mesh/"), Path::new("/etc/isthmus/vms/a.yaml")]);
         assert_eq!(read.gateway.ports.get(&443), Some(&8443));
         assert_eq!(read.access_log, Some(AccessLog { path: "/etc/isthmus/access.log".into(), format: Some(AccessLogEncoding::Json) }));
@@ -431,11 +492,17 @@ metrics: {address: 127.0.0.1:3}
     fn what_is_wrong_is_told_with_its_line() {
         for (text, want) in [
             ("clusters:\n- {name: a, path: p}\ngrase: 5s\n", "error 3: grase unknown field `grase` (did you mean `grace`?)"),
+            ("clusters: [{name: a, path: p}]\nidentity: {}\n", "error 2: identity `identity` is not in force yet"),
+            ("clusters: [{name: a}]", "error 1: clusters[0] cluster \"a\" needs a path, a kubeconfig or inCluster: true"),
             (
-                "clusters:\n- {name: a, path: p}\n- name: b\n  kubeconfig: k\n",
-                "error 4: clusters[1].kubeconfig `clusters[1].kubeconfig` is not in force yet",
+                "clusters: [{name: a, path: p, inCluster: true}]",
+                "error 1: clusters[0] cluster \"a\" has more than one of path, kubeconfig and inCluster",
             ),
-            ("clusters: [{name: a, path: p}]\nstate: /var/lib/isthmus\n", "error 2: state `state` is not in force yet"),
+            ("clusters: [{name: a, path: p, context: c}]", "error 1: clusters[0] cluster \"a\" has a context and no kubeconfig"),
+            (
+                "clusters: [{name: a, path: p}]\nremoteSecrets: {}",
+                "error 2: remoteSecrets remote secrets are read from the config cluster's API server",
+            ),
             ("clusters: [{name: a, path: p}]\ngrace: 5\n", "error 2: grace expected a duration such as 500ms, 1.5s or 1h30m, found 5"),
             ("clusters: [{name: a, path: p}]\ngateway: {bind: nowhere}\n", "error 2: gateway.bind invalid IP address syntax"),
             ("clusters: [{name: a, path: p}, {name: a, path: q}]\ngateway: {cluster: a}", "error 1: clusters[1].name a second cluster named \"a\""),

@@ -38,6 +38,10 @@ impl Decoding {
     pub(crate) fn strict() -> Self {
         Self { path: String::new(), strict: true, spans: Some(Vec::new()), misfits: Vec::new() }
     }
+    /// Unknown fields are misfits; there are no places, for the text was not a person's.
+    pub(crate) fn strict_without_places() -> Self {
+        Self { spans: None, ..Self::strict() }
+    }
     /// Unknown fields are skipped, and places are forgotten.
     pub(crate) fn lenient() -> Self {
         Self { path: String::new(), strict: false, spans: None, misfits: Vec::new() }

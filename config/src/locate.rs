@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::object::Spot;
 use crate::plain;
@@ -19,6 +19,9 @@ pub(crate) const MAX_DEPTH: usize = 64;
 pub(crate) const MAX_NODES: usize = 8_000_000;
 /// How many nodes the aliases of one document may add.
 const MAX_ALIASED: usize = 100_000;
+
+/// Bookkeeping of Kubernetes, often larger than the object itself, which JSON from API servers carries and nobody reads.
+const SKIPPED: [&str; 2] = ["managedFields", "kubectl.kubernetes.io/last-applied-configuration"];
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -370,6 +373,10 @@ impl<'de> Visitor<'de> for JsonVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree<'de>, A::Error> {
         let mut entries = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
+            if SKIPPED.contains(&name.as_str()) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
             let node = map.next_value_seed(self.deeper()?)?;
             entries.push((Key { spot: Spot::default(), name: Cow::Owned(name) }, node));
         }

@@ -141,6 +141,17 @@ pub fn parse(bytes: &[u8], cluster: &ClusterId, file: &Arc<str>) -> Parsed {
     reader.parsed
 }
 
+/// Reads one object of a known type from JSON, as API servers give it: their lists name the type once for all items.
+pub fn parse_object(json: &str, api_version: &str, kind: &str, cluster: &ClusterId) -> Parsed {
+    let file = Arc::from("");
+    let mut reader = Reader { cluster, file: &file, position: 0, parsed: Parsed::default() };
+    match serde_json::from_str::<Node<'_>>(json) {
+        Ok(node) => reader.object(&node, api_version, kind),
+        Err(error) => reader.unreadable(Spot::default(), "ISM0101", format!("not an object in JSON: {error}")),
+    }
+    reader.parsed
+}
+
 /// Documents of a file: the text between lines that begin with `---`, with the number of its first line.
 ///
 /// YAML ends every construct there, so a document that cannot be read costs no other one.
@@ -270,7 +281,7 @@ impl Reader<'_> {
     }
 
     fn strict<S: DeserializeOwned>(&mut self, node: &Node<'_>, kind: Kind, wrap: impl FnOnce(Object<S>) -> Document) {
-        let mut decoding = Decoding::strict();
+        let mut decoding = if node.spot == Spot::default() { Decoding::strict_without_places() } else { Decoding::strict() };
         let envelope: Option<Envelope<S>> = decoding.read(node, "");
         let mut misfits = std::mem::take(&mut decoding.misfits);
         let origin = Origin { spans: Arc::new(decoding.spans()), ..self.origin(node.spot) };

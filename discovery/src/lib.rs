@@ -5,11 +5,14 @@
 
 pub mod kubernetes;
 mod registry;
+mod servers;
 mod settings;
 pub mod source;
 mod start;
+mod state;
 
 pub use registry::{Names, Registry};
 pub use settings::Settings;
+pub use source::kube::Access;
 pub use source::{Batch, Event, Status};
 pub use start::{offline, start};

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use isthmus_config::bootstrap::Bootstrap;
+use isthmus_config::bootstrap::{Bootstrap, ReadFrom};
 use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::{ClusterId, Hostname, Network};
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::join::{self, Mesh, locality};
 use isthmus_core::model::GatewayIdentity;
+
+use crate::source::kube::Access;
 
 /// `<dom>` of every cluster.
 const DOMAIN: &str = "cluster.local";
@@ -28,8 +31,16 @@ pub struct Settings {
     pub config_cluster: ClusterId,
     /// All clusters, in the order in which they were listed.
     pub clusters: Vec<ClusterId>,
-    /// Directories and files of each cluster; those of `config.files` are the config cluster's.
+    /// Directories and files of each cluster that has any; those of `config.files` are the config cluster's.
     pub roots: BTreeMap<ClusterId, Vec<PathBuf>>,
+    /// The clusters that are read from their API servers.
+    pub servers: BTreeMap<ClusterId, Access>,
+    /// The namespace of the config cluster whose secrets name members; only where that cluster is an API server (M-20).
+    pub remote_secrets: Option<Arc<str>>,
+    /// How long a member may take to be listed before it counts as failed (M-23).
+    pub remote_timeout: Duration,
+    /// Where the last good version of everything from API servers is kept.
+    pub state: Option<PathBuf>,
 }
 
 impl Settings {
@@ -64,12 +75,37 @@ impl Settings {
         if !clusters.contains(&config_cluster) {
             clusters.push(config_cluster.clone());
         }
-        let mut roots: BTreeMap<ClusterId, Vec<PathBuf>> = clusters.iter().map(|c| (c.clone(), Vec::new())).collect();
-        let of_clusters = bootstrap.clusters.iter().map(|c| (&c.name, &c.path));
-        for (cluster, path) in of_clusters.chain(bootstrap.config.files.iter().map(|p| (&config_cluster, p))) {
-            roots.entry(cluster.clone()).or_default().push(path.clone());
+        let (mut roots, mut servers) = (BTreeMap::<ClusterId, Vec<PathBuf>>::new(), BTreeMap::new());
+        for cluster in &bootstrap.clusters {
+            let access = match &cluster.read {
+                ReadFrom::Directory(path) => {
+                    roots.entry(cluster.name.clone()).or_default().push(path.clone());
+                    continue;
+                }
+                ReadFrom::Kubeconfig { file, context } => Access::File { path: file.clone(), context: context.clone() },
+                ReadFrom::InCluster => Access::InCluster,
+            };
+            servers.insert(cluster.name.clone(), access);
         }
-        Self { gateway: Arc::new(gateway), node: None, mesh, config_cluster, clusters, roots }
+        for path in &bootstrap.config.files {
+            roots.entry(config_cluster.clone()).or_default().push(path.clone());
+        }
+        if !servers.contains_key(&config_cluster) {
+            roots.entry(config_cluster.clone()).or_default();
+        }
+        let secrets = bootstrap.remote_secrets.clone().unwrap_or_else(|| mesh.root_namespace.clone());
+        Self {
+            gateway: Arc::new(gateway),
+            node: None,
+            mesh,
+            clusters,
+            roots,
+            remote_secrets: servers.contains_key(&config_cluster).then_some(secrets),
+            servers,
+            config_cluster,
+            remote_timeout: bootstrap.remote_timeout.0,
+            state: bootstrap.state.clone(),
+        }
     }
 
     /// The part of MeshConfig that joining reads.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::registry::Registry;
+use crate::servers;
 use crate::settings::Settings;
 use crate::source::file::{FileSource, watch};
 use crate::source::{Batch, dns};
@@ -17,11 +18,13 @@ const WAITING: usize = 64;
 /// Must be called on a tokio runtime. Everything started here ends when the receiver is dropped.
 pub fn start(settings: Settings) -> std::io::Result<(Registry, Receiver<Batch>)> {
     let (tell, batches) = channel(WAITING);
+    let retry = settings.mesh.dns_refresh_rate.0;
+    let mut registry = Registry::new(settings.clone());
+    // What servers will list is announced first: no cluster is shown before it is complete.
+    servers::start(&settings, &mut registry, &tell)?;
     for source in sources(&settings) {
         watch(source, tell.clone())?;
     }
-    let retry = settings.mesh.dns_refresh_rate.0;
-    let registry = Registry::new(settings);
     tokio::spawn(dns::resolve(registry.names(), tell, retry, dns::System::default()));
     Ok((registry, batches))
 }

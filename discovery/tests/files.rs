@@ -193,7 +193,7 @@ async fn a_directory_that_goes_away_is_stale_and_not_empty() {
     let (root, aside) = (live.folder.path().join("c1"), live.folder.path().join("aside"));
     let cluster = live.registry.clusters()[0].clone();
     fs::rename(&root, &aside).expect("a rename");
-    live.until("the source is lost", |live| matches!(live.registry.status(&cluster), Status::Failed(_))).await;
+    live.until("the source is lost", |live| matches!(live.registry.status(&cluster), Status::Stale { .. })).await;
     assert_eq!(live.names(), "a");
     fs::write(aside.join("b.yaml"), service("b")).expect("a file");
     fs::rename(&aside, &root).expect("a rename");

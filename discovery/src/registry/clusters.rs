@@ -44,7 +44,11 @@ impl Registry {
 
     /// Shows a cluster once all of its partitions have been listed.
     pub(super) fn show_if_listed(&mut self, id: &ClusterId) {
-        if self.partitions.iter().any(|((source, _), p)| source.0 == *id && p.status != Status::Live) {
+        let is_listed = |status: &Status| match status {
+            Status::Live | Status::Stale { .. } => true,
+            Status::Syncing | Status::Failed(_) => false,
+        };
+        if self.partitions.iter().any(|((source, _), p)| source.0 == *id && !is_listed(&p.status)) {
             return;
         }
         let Some(cluster) = self.states.get_mut(id).and_then(|s| s.waiting.take()) else { return };

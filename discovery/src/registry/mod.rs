@@ -11,6 +11,7 @@ mod documents;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use isthmus_config::istio::ServiceEntry;
 use isthmus_config::name::{ClusterId, Hostname};
@@ -39,6 +40,8 @@ pub struct Registry {
     /// What is kept beside each cluster, listed or not.
     states: BTreeMap<ClusterId, ClusterState>,
     partitions: BTreeMap<(SourceId, Kind), PartitionState>,
+    /// The remote secrets of members.
+    secrets: BTreeMap<ClusterId, Arc<str>>,
     entries_by_host: HashMap<Hostname, Vec<Arc<Object<ServiceEntry>>>>,
     /// ServiceEntries with a workloadSelector, by namespace.
     selecting: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
@@ -62,6 +65,12 @@ struct PartitionState {
     listing: Option<HashSet<ObjectRef>>,
 }
 
+impl PartitionState {
+    fn new(generation: u64) -> Self {
+        Self { generation, status: Status::Syncing, known: HashSet::new(), listing: None }
+    }
+}
+
 impl Registry {
     /// A registry that knows nothing yet.
     pub fn new(settings: Settings) -> Self {
@@ -80,6 +89,7 @@ impl Registry {
             clusters: Vec::new(),
             states,
             partitions: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             entries_by_host: HashMap::new(),
             selecting: BTreeMap::new(),
             answers: HashMap::new(),
@@ -104,8 +114,11 @@ impl Registry {
             Event::Init(partition) => self.begin_list(partition),
             Event::Apply(partition, fact) => self.take(&partition, fact),
             Event::Delete(partition, object) => self.delete(&partition, &object),
+            Event::Kept(partition, object) => self.keep(&partition, object),
             Event::InitDone(partition) => self.end_list(&partition),
+            Event::Resumed(partition) => self.resume(&partition),
             Event::Lost(partition, reason) => self.lose(&partition, reason),
+            Event::Joined(cluster, secret) => self.join(cluster, secret),
             Event::Removed(source) => self.remove_source(&source),
             Event::Problems(source, file, problems) if problems.is_empty() => {
                 self.file_problems.remove(&(source, file));
@@ -167,18 +180,16 @@ impl Registry {
         self.partitions.iter().map(|((source, kind), p)| (source, *kind, &p.status))
     }
 
-    /// How far a cluster is: failed if one of its partitions is, live if all are.
+    /// How far a cluster is: failed if one of its partitions is, else syncing, else stale; live if all are.
     pub fn status(&self, cluster: &ClusterId) -> Status {
-        let mut worst = None;
-        for (_, _, status) in self.statuses().filter(|(source, _, _)| source.0 == *cluster) {
-            match (&worst, status) {
-                (_, Status::Failed(_)) => return status.clone(),
-                (_, Status::Syncing) => worst = Some(Status::Syncing),
-                (None, Status::Live) => worst = Some(Status::Live),
-                (Some(_), Status::Live) => {}
-            }
-        }
-        worst.unwrap_or(Status::Syncing)
+        let rank = |status: &Status| match status {
+            Status::Failed(_) => 3,
+            Status::Syncing => 2,
+            Status::Stale { .. } => 1,
+            Status::Live => 0,
+        };
+        let of_cluster = self.statuses().filter(|(source, _, _)| source.0 == *cluster).map(|(_, _, status)| status);
+        of_cluster.max_by_key(|status| rank(status)).cloned().unwrap_or(Status::Syncing)
     }
 
     /// True when every configured cluster has been listed or cannot be read, the config cluster having been listed.
@@ -187,9 +198,14 @@ impl Registry {
             && self.settings.clusters.iter().all(|id| self.status(id) != Status::Syncing)
     }
 
-    /// The clusters, as configured.
+    /// The clusters, as configured, then members in the order in which they joined.
     pub fn clusters(&self) -> &[ClusterId] {
         &self.settings.clusters
+    }
+
+    /// The remote secret that names a cluster, as `namespace/name`.
+    pub fn secret(&self, cluster: &ClusterId) -> Option<&str> {
+        self.secrets.get(cluster).map(|secret| &**secret)
     }
 
     /// The names that DNS has to find, told anew when they change.
@@ -209,12 +225,13 @@ impl Registry {
     }
 
     fn begin_list(&mut self, partition: Partition) {
-        let state = self.partitions.entry((partition.source, partition.kind)).or_insert_with(|| PartitionState {
-            generation: 0,
-            status: Status::Syncing,
-            known: HashSet::new(),
-            listing: None,
-        });
+        if !self.settings.clusters.contains(&partition.source.0) {
+            return;
+        }
+        let state = self.partitions.entry((partition.source, partition.kind)).or_insert_with(|| PartitionState::new(0));
+        if partition.generation < state.generation {
+            return;
+        }
         state.generation = partition.generation;
         state.listing = Some(HashSet::new());
     }
@@ -283,17 +300,45 @@ impl Registry {
     }
 
     fn lose(&mut self, partition: &Partition, reason: String) {
+        if !self.settings.clusters.contains(&partition.source.0) {
+            return;
+        }
         let key = (partition.source.clone(), partition.kind);
         warn!(source = %partition.source, kind = %partition.kind, reason, "source lost, what is known of it stays in force");
-        let known = self.partitions.entry(key).or_insert_with(|| PartitionState {
-            generation: partition.generation,
-            status: Status::Syncing,
-            known: HashSet::new(),
-            listing: None,
-        });
+        let known = self.partitions.entry(key).or_insert_with(|| PartitionState::new(partition.generation));
         if known.generation <= partition.generation {
-            known.status = Status::Failed(reason);
-            known.listing = None;
+            known.status = match known.status {
+                Status::Syncing | Status::Failed(_) => Status::Failed(reason),
+                Status::Live => Status::Stale { since: Instant::now(), reason },
+                Status::Stale { since, .. } => Status::Stale { since, reason },
+            };
+        }
+    }
+
+    fn resume(&mut self, partition: &Partition) {
+        if let Some(state) = self.partition(partition)
+            && matches!(state.status, Status::Stale { .. })
+        {
+            info!(source = %partition.source, kind = %partition.kind, "source is back");
+            state.status = Status::Live;
+        }
+    }
+
+    fn keep(&mut self, partition: &Partition, object: ObjectRef) {
+        if let Some(state) = self.partition(partition)
+            && let Some(listing) = &mut state.listing
+            && state.known.contains(&object)
+        {
+            listing.insert(object);
+        }
+    }
+
+    fn join(&mut self, cluster: ClusterId, secret: Arc<str>) {
+        self.secrets.insert(cluster.clone(), secret);
+        if !self.settings.clusters.contains(&cluster) {
+            info!(%cluster, "member joined");
+            self.states.entry(cluster.clone()).or_insert_with(|| ClusterState::new(cluster.clone()));
+            self.settings.clusters.push(cluster);
         }
     }
 
@@ -306,7 +351,12 @@ impl Registry {
             }
         }
         self.file_problems.retain(|(s, _), _| s != source);
-        self.hide(&source.0);
+        // What another source of the same cluster tells stays.
+        if !self.partitions.keys().any(|(s, _)| s.0 == source.0) {
+            self.hide(&source.0);
+            self.settings.clusters.retain(|c| *c != source.0);
+            self.secrets.remove(&source.0);
+        }
     }
 
     fn resolve(&mut self, name: Arc<str>, addresses: Arc<[IpAddr]>) {

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, ObjectRef};
@@ -16,10 +17,22 @@ use isthmus_core::join::{Namespace, Node, PodFact, ServiceFact, SliceFact};
 
 pub(crate) mod dns;
 pub mod file;
+pub(crate) mod kube;
+pub(crate) mod members;
 
-/// Who tells: what one cluster's API server or directory holds, or DNS.
+/// Who tells: what the files or the API server of one cluster hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(pub ClusterId);
+pub struct SourceId(pub ClusterId, pub Via);
+
+/// By which way a cluster is read. The config cluster may be read both ways at once. `Ord`: whose version of an object
+/// counts where both give one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Via {
+    /// Its API server.
+    Server,
+    /// Directories and files.
+    Files,
+}
 
 impl fmt::Display for SourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,10 +91,16 @@ pub enum Event {
     Apply(Partition, Fact),
     /// An object is gone.
     Delete(Partition, ObjectRef),
+    /// An object is there and cannot be read: its last good version stays in force.
+    Kept(Partition, ObjectRef),
     /// The list is complete: what it did not name is gone.
     InitDone(Partition),
+    /// After `Lost`: changes arrive again from where they stopped, and none was missed.
+    Resumed(Partition),
     /// The source cannot be read any more; what is known stays.
     Lost(Partition, String),
+    /// A cluster that isthmus.yaml does not name is read from now on: the remote secret that names it (M-20).
+    Joined(ClusterId, Arc<str>),
     /// The source is not asked for any more; all that it told is gone.
     Removed(SourceId),
     /// What is wrong in a file; it replaces what was said of that file before.
@@ -100,6 +119,13 @@ pub enum Status {
     Live,
     /// Its first list is not complete.
     Syncing,
-    /// It cannot be read; what it told before is in force.
+    /// It was listed and cannot be read any more; what it told is in force.
+    Stale {
+        /// Since when.
+        since: Instant,
+        /// Why.
+        reason: String,
+    },
+    /// It was never listed, and why not.
     Failed(String),
 }

@@ -21,7 +21,7 @@ use isthmus_config::problem::{Problem, Severity};
 use isthmus_config::validate::validate;
 use tracing::{info, warn};
 
-use super::{Batch, Event, Fact, Partition, SourceId};
+use super::{Batch, Event, Fact, Partition, SourceId, Via};
 use crate::kubernetes::{Interner, fact};
 use held::{Held, Place};
 use walk::{Content, Stamp, Tree};
@@ -85,7 +85,7 @@ impl FileSource {
     /// A source of one cluster's files, not read yet.
     pub fn new(cluster: ClusterId, roots: Vec<PathBuf>, is_config: bool) -> Self {
         Self {
-            id: SourceId(cluster),
+            id: SourceId(cluster, Via::Files),
             layers: vec![roots],
             is_config,
             generation: 1,

@@ -1,0 +1,116 @@
+//! A cluster that is an API server: each kind is listed and watched, and told in the language of all sources.
+//!
+//! What a cluster supplies is Services, EndpointSlices, Pods, Nodes, Namespaces and WorkloadEntries; the config cluster
+//! supplies Istio's other kinds beside (M-26). Losing the API server takes nothing away (M-24). Nothing is kept here but
+//! positions: objects are trimmed while they are decoded, and the registry holds the only copy.
+
+mod access;
+mod facts;
+mod reflect;
+mod request;
+mod resource;
+
+pub(crate) use access::Door;
+pub(crate) use reflect::{Take, reflect};
+pub(crate) use request::Head;
+pub(crate) use resource::{Resource, kinds};
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use isthmus_config::name::ClusterId;
+use isthmus_config::object::Kind;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Batch, Event, Partition, SourceId, Via};
+use crate::kubernetes::Interner;
+use crate::state::Store;
+use facts::{Facts, Shared};
+
+pub use access::Access;
+
+/// What is asked of one API server.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) cluster: ClusterId,
+    pub(crate) access: Access,
+    pub(crate) is_config: bool,
+    /// Which life of the source this is.
+    pub(crate) generation: u64,
+    /// How long it may take until it is listed (M-23).
+    pub(crate) patience: Duration,
+}
+
+impl Asked {
+    fn source(&self) -> SourceId {
+        SourceId(self.cluster.clone(), Via::Server)
+    }
+
+    pub(crate) fn partition(&self, kind: Kind) -> Partition {
+        Partition { source: self.source(), kind, generation: self.generation }
+    }
+
+    /// Says which kinds will be listed: the cluster is shown when the last of them is. To be told before anything else.
+    pub(crate) fn announce(&self) -> Batch {
+        kinds(self.is_config).map(|kind| Event::Init(self.partition(kind))).collect()
+    }
+}
+
+/// The watchers of one API server; they end when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    _tasks: JoinSet<()>,
+    listed: watch::Receiver<BTreeSet<Kind>>,
+    wanted: usize,
+}
+
+impl Server {
+    /// Starts to follow an API server. `speaks` is false for an heir: it keeps silent, kind by kind, until its own first
+    /// list of that kind arrives, and a running source of the same cluster stays in force till then (M-21).
+    pub(crate) fn follow(asked: &Asked, speaks: bool, tell: Sender<Batch>, store: Option<&Arc<Store>>) -> Self {
+        let (listed, is_listed) = watch::channel(BTreeSet::new());
+        let shared = Arc::new(Shared { tell, interner: Mutex::new(Interner::default()), listed });
+        let door = Arc::new(Door::new(asked.access.clone()));
+        let mut tasks = JoinSet::new();
+        for kind in kinds(asked.is_config) {
+            let log = store.map(|store| store.log(&asked.cluster, kind));
+            let mut facts = Facts::new(asked.partition(kind), shared.clone(), speaks, log);
+            let door = door.clone();
+            tasks.spawn(async move { reflect(&door, &Resource::of(kind), &mut facts).await });
+        }
+        if speaks {
+            tasks.spawn(overdue(asked.clone(), shared, is_listed.clone()));
+        }
+        Self { _tasks: tasks, listed: is_listed, wanted: kinds(asked.is_config).count() }
+    }
+
+    /// True when every kind has been listed once.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.borrow().len() == self.wanted
+    }
+
+    /// Waits until every kind has been listed once.
+    pub(crate) fn listed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (mut listed, wanted) = (self.listed.clone(), self.wanted);
+        async move {
+            // An error means that the watchers have ended: there is nothing to wait for.
+            let _ = listed.wait_for(|kinds| kinds.len() == wanted).await;
+        }
+    }
+}
+
+/// Says of kinds that are not listed in time that they failed; they go on being tried (M-23).
+async fn overdue(asked: Asked, shared: Arc<Shared>, listed: watch::Receiver<BTreeSet<Kind>>) {
+    tokio::time::sleep(asked.patience).await;
+    let listed = listed.borrow().clone();
+    let reason = format!("not listed within {} s", asked.patience.as_secs());
+    let late = kinds(asked.is_config).filter(|kind| !listed.contains(kind));
+    let batch: Batch = late.map(|kind| Event::Lost(asked.partition(kind), reason.clone())).collect();
+    if !batch.is_empty() {
+        // Nobody listening means that everything ends.
+        let _ = shared.tell.send(batch).await;
+    }
+}
