@@ -177,7 +177,7 @@ impl Reconcile {
         let patient = Instant::now() < self.patience;
         for cluster in self.registry.clusters() {
             match self.registry.status(cluster) {
-                Status::Live => {}
+                Status::Live | Status::Stale { .. } => {}
                 Status::Syncing if patient || !self.config_is_listed() => waiting.push(format!("cluster {cluster} to be listed")),
                 Status::Failed(reason) if !self.config_is_listed() => waiting.push(format!("cluster {cluster}: {reason}")),
                 Status::Syncing | Status::Failed(_) => {}
