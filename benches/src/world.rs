@@ -8,7 +8,7 @@ use isthmus_config::name::ClusterId;
 use isthmus_config::object::Kind;
 use isthmus_config::parse::parse;
 use isthmus_discovery::kubernetes::{Interner, fact};
-use isthmus_discovery::source::{Event, Partition, SourceId};
+use isthmus_discovery::source::{Event, Partition, SourceId, Via};
 use isthmus_discovery::{Registry, Settings};
 
 /// Endpoints of each service; there are as many services as routes.
@@ -112,7 +112,7 @@ impl Source {
     }
 
     fn partition(&self, kind: Kind) -> Partition {
-        Partition { source: SourceId(self.cluster.clone()), kind, generation: 1 }
+        Partition { source: SourceId(self.cluster.clone(), Via::Files), kind, generation: 1 }
     }
 
     /// Tells a whole list.
