@@ -11,7 +11,7 @@ use isthmus_config::object::{Kind, ObjectRef};
 use isthmus_config::parse::parse;
 use isthmus_core::model::{Changes, Documents, World};
 use isthmus_discovery::kubernetes::{Interner, fact};
-use isthmus_discovery::source::{Fact, Partition, SourceId};
+use isthmus_discovery::source::{Fact, Partition, SourceId, Via};
 use isthmus_discovery::{Event, Registry, Settings};
 use proptest::prelude::*;
 
@@ -95,7 +95,7 @@ fn text(step: Step) -> String {
 }
 
 fn partition(cluster: &str, kind: Kind) -> Partition {
-    Partition { source: SourceId(ClusterId::from(cluster)), kind, generation: 1 }
+    Partition { source: SourceId(ClusterId::from(cluster), Via::Files), kind, generation: 1 }
 }
 
 fn read(step: Step, cluster: &str) -> Fact {
