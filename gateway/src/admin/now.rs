@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isthmus_config::problem::Problem;
+use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::analyze::{InForce, analyze};
 use isthmus_core::balance::{BackendKey, Member, Slot};
 use isthmus_core::compile::{Compiler, Rule};
 use isthmus_core::explain::{Explanation, Question, explain};
@@ -33,6 +34,8 @@ pub(crate) struct Now {
     pub(crate) problems: Vec<Problem>,
     /// Sockets and their states; none where nothing runs.
     pub(crate) sockets: Vec<(ListenKey, String)>,
+    /// What was compiled from files, for analysis.
+    compiler: Option<Compiler>,
 }
 
 /// A service's port, or a subset of it.
@@ -65,7 +68,7 @@ impl Now {
         let clusters = registry.clusters().iter().map(|id| cluster(registry, &world, id)).collect();
         let backends = backends(&world, compiler);
         let snapshot = compiler.snapshot().cloned().unwrap_or_default();
-        Self { world, snapshot, backends, clusters, problems, sockets }
+        Self { world, snapshot, backends, clusters, problems, sockets, compiler: None }
     }
     /// Compiles from files, `overlay` lying over the config cluster's.
     pub(crate) fn offline(asked: &Asked, overlay: Vec<PathBuf>) -> Self {
@@ -73,11 +76,28 @@ impl Now {
         let (world, _) = registry.world();
         let mut compiler = Compiler::new(0);
         compiler.compile(&world, &Changes::everything()).publish_views();
-        Self::of(world, &compiler, &registry, asked.problems.clone(), Vec::new())
+        let now = Self::of(world, &compiler, &registry, asked.problems.clone(), Vec::new());
+        Self { compiler: Some(compiler), ..now }
     }
-    /// What is wrong, findings of analysis included, and where each object of the files that are `ours` is in force.
-    pub(crate) fn analysis(self, _alone: bool, _ours: &dyn Fn(&Arc<str>) -> bool) -> (Vec<Problem>, Vec<InForceRow>) {
-        (self.problems, Vec::new())
+    /// What is wrong, findings of analysis included, and where each object of the files that are `ours` is in force. A
+    /// reference that leads nowhere is at most a warning where files stand `alone`.
+    pub(crate) fn analysis(self, alone: bool, ours: &dyn Fn(&Arc<str>) -> bool) -> (Vec<Problem>, Vec<InForceRow>) {
+        let mut problems = self.problems;
+        let Some(compiler) = self.compiler else { return (problems, Vec::new()) };
+        let missing = if alone { Severity::Warning } else { Severity::Error };
+        let analysis = analyze(&self.world, &compiler, missing).with_refused(&problems);
+        problems.extend(analysis.problems);
+        sort(&mut problems);
+        let row = |found: InForce| InForceRow {
+            kind: found.object.kind.to_string(),
+            namespace: found.object.namespace.to_string(),
+            name: found.object.name.to_string(),
+            routes: found.routes,
+            backends: found.backends,
+            reason: found.reason,
+        };
+        let in_force = analysis.in_force.into_iter().filter(|f| ours(&f.origin.file)).map(row).collect();
+        (problems, in_force)
     }
     /// Tells how one request is decided.
     pub(crate) fn explain(&self, question: &Question) -> Explanation {

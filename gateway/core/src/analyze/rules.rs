@@ -64,7 +64,7 @@ fn ejection(scene: &Scene<'_>, object: &Arc<Object<DestinationRule>>, services: 
         let Some(settings) = settings else { return };
         let percent = usize::try_from(settings.max_ejection_percent).ok().filter(|p| *p > 0).unwrap_or(10);
         if count.max(1) * percent < 100 {
-            let seen = if services.is_empty() { "a few".to_owned() } else { count.to_string() };
+            let seen = if count == 0 { "a few".to_owned() } else { count.to_string() };
             let message =
                 format!("maxEjectionPercent is {percent}, and {percent} % of {seen} endpoints is none: an endpoint that only fails is never ejected");
             let problem = finding(Severity::Warning, code::NEVER_EJECTED, message, Kind::DestinationRule, object, path);
