@@ -233,42 +233,37 @@ impl Flag {
             Self::NoCluster => "NC",
         }
     }
-    const ORDER: [Self; 14] = [
-        Self::RetriesExhausted,
-        Self::NoHealthyUpstream,
-        Self::Timeout,
-        Self::RemoteReset,
-        Self::ConnectFailure,
-        Self::ConnectionTermination,
-        Self::Overflow,
-        Self::NoRoute,
-        Self::DelayInjected,
-        Self::FaultInjected,
-        Self::ClientGone,
-        Self::DownstreamProtocol,
-        Self::UpstreamProtocol,
-        Self::NoCluster,
-    ];
 }
 
-/// The flags of one request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Flags(u32);
+/// The flags of one request, in the order in which they were set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flags([Flag; Self::MOST]);
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self([Flag::None; Self::MOST])
+    }
+}
 
 impl Flags {
-    /// Adds a flag.
+    /// More than one request can gather: a delay, used up retries, a failure, a client that left.
+    const MOST: usize = 6;
+
+    /// Adds a flag, once.
     pub fn set(&mut self, flag: Flag) {
-        if flag != Flag::None {
-            self.0 |= 1 << flag as u32;
+        if !self.has(flag) {
+            if let Some(free) = self.0.iter_mut().find(|f| **f == Flag::None) {
+                *free = flag;
+            }
         }
     }
-    /// True where the flag is set.
+    /// True where the flag is set; `None` always is.
     pub fn has(self, flag: Flag) -> bool {
-        self.0 & (1 << flag as u32) != 0
+        flag == Flag::None || self.0.contains(&flag)
     }
     /// True where none is set.
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.0[0] == Flag::None
     }
 }
 
@@ -278,12 +273,10 @@ impl std::fmt::Display for Flags {
         if self.is_empty() {
             return f.write_str("-");
         }
-        let mut first = true;
-        for flag in Flag::ORDER.into_iter().filter(|flag| self.has(*flag)) {
-            if !first {
+        for (i, flag) in self.0.iter().filter(|flag| **flag != Flag::None).enumerate() {
+            if i > 0 {
                 f.write_str(",")?;
             }
-            first = false;
             f.write_str(flag.as_str())?;
         }
         Ok(())
@@ -310,16 +303,15 @@ mod tests {
     }
 
     #[test]
-    fn flags_join_in_envoys_order() {
-        let mut flags = Flags::default();
-        assert_eq!(flags.to_string(), "-");
-        flags.set(Flag::FaultInjected);
-        flags.set(Flag::DelayInjected);
-        assert_eq!(flags.to_string(), "DI,FI");
-        let mut flags = Flags::default();
-        flags.set(Flag::ConnectFailure);
-        flags.set(Flag::RetriesExhausted);
-        assert_eq!(flags.to_string(), "URX,UF");
+    fn flags_join_in_the_order_of_their_setting() {
+        let joined = |flags: &[Flag]| {
+            let mut all = Flags::default();
+            flags.iter().for_each(|f| all.set(*f));
+            all.to_string()
+        };
+        assert_eq!(joined(&[]), "-");
+        assert_eq!(joined(&[Flag::DelayInjected, Flag::FaultInjected]), "DI,FI");
+        assert_eq!(joined(&[Flag::RetriesExhausted, Flag::Timeout, Flag::Timeout]), "URX,UT");
     }
 
     #[test]

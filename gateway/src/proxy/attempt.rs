@@ -26,7 +26,7 @@ impl Relay<'_, '_, '_> {
                 Err(step) => return step,
                 Ok(Err(failed)) => {
                     self.ending.transport = failed.reason();
-                    return self.tell(Event::ConnectFailed(failed.error));
+                    return self.tell(Event::ConnectFailed(failed));
                 }
                 Ok(Ok((slot, response, stream))) => {
                     self.ending.local = slot.local();
@@ -41,7 +41,7 @@ impl Relay<'_, '_, '_> {
                     Ok(Ok(stream)) => Lane::new(stream),
                     Ok(Err(failed)) => {
                         self.ending.transport = failed.reason();
-                        return self.tell(Event::ConnectFailed(failed.error));
+                        return self.tell(Event::ConnectFailed(failed));
                     }
                 },
             };

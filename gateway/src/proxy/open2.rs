@@ -8,7 +8,7 @@ use http::{Request as Message, Uri};
 use isthmus_core::decide::{Attempt, ConnectError, RequestHead, Reset};
 
 use super::request::Request;
-use crate::upstream::{Dial, Sets, Slot};
+use crate::upstream::{Sets, Slot};
 
 /// Connections that may turn out to be going away before one takes the request.
 const CONNECTIONS: usize = 3;
@@ -37,7 +37,7 @@ pub(super) async fn open(
     attempt: &Attempt,
     message: Message<()>,
     last: bool,
-) -> Result<(Slot, ResponseFuture, SendStream<Bytes>), Dial> {
+) -> Result<(Slot, ResponseFuture, SendStream<Bytes>), ConnectError> {
     for _ in 0..CONNECTIONS {
         let slot = sets.slot(attempt).await?;
         let sent = match slot.send().ready().await {
@@ -49,5 +49,5 @@ pub(super) async fn open(
             Err(_) => slot.leave(),
         }
     }
-    Err(Dial { error: ConnectError::Failed, cause: None })
+    Err(ConnectError::Failed)
 }

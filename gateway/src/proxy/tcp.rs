@@ -5,7 +5,6 @@ use std::time::{Instant, SystemTime};
 
 use bytes::BytesMut;
 use isthmus_core::balance::{Ledger, Member, Slot};
-use isthmus_core::decide::ConnectError;
 use isthmus_core::failure::{Failure, Flag, Flags};
 use isthmus_core::snapshot::{Destination, Front};
 use rand::Rng;
@@ -94,10 +93,7 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
             Some(far)
         }
         Err(failed) => {
-            let failure = match failed.error {
-                ConnectError::Failed => Failure::ConnectFailed,
-                ConnectError::Timeout => Failure::ConnectTimeout,
-            };
+            let failure = failed.failure();
             // One attempt is all there is, and it is used up (1.3).
             told.flags.set(failure.row().flag);
             told.flags.set(Flag::RetriesExhausted);

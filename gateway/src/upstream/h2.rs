@@ -15,7 +15,7 @@ use isthmus_core::balance::EndpointState;
 use isthmus_core::decide::{Attempt, ConnectError};
 use tokio::time::timeout;
 
-use super::connector::{self, Dial};
+use super::connector;
 
 /// Streams that we open at once on one connection, where the endpoint allows more.
 const MOST_STREAMS: usize = 1024;
@@ -89,7 +89,7 @@ impl Sets {
     }
 
     /// A stream slot at the attempt's endpoint, on a new connection where none is free.
-    pub(crate) async fn slot(&self, attempt: &Attempt) -> Result<Slot, Dial> {
+    pub(crate) async fn slot(&self, attempt: &Attempt) -> Result<Slot, ConnectError> {
         let set = self.set(&attempt.member.state);
         if let Some(slot) = set.free() {
             return Ok(slot);
@@ -101,7 +101,7 @@ impl Sets {
                 None => set.connect(attempt).await,
             }
         };
-        timeout(attempt.connect_timeout, within).await.unwrap_or(Err(Dial { error: ConnectError::Timeout, cause: None }))
+        timeout(attempt.connect_timeout, within).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
     /// Closes connections that are unused for too long, broken, or lead to an endpoint that is gone.
@@ -135,12 +135,12 @@ impl Set {
         Some(Slot { connection: connection.clone() })
     }
 
-    async fn connect(&self, attempt: &Attempt) -> Result<Slot, Dial> {
+    async fn connect(&self, attempt: &Attempt) -> Result<Slot, ConnectError> {
         let stream = connector::dial(&attempt.member.endpoint.address, attempt.connect_timeout).await?;
         let local = stream.local_addr().ok();
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW).enable_push(false);
-        let (send, driver) = builder.handshake::<_, Bytes>(stream).await.map_err(|_| Dial { error: ConnectError::Failed, cause: None })?;
+        let (send, driver) = builder.handshake::<_, Bytes>(stream).await.map_err(|_| ConnectError::Failed)?;
         let broken = Arc::new(AtomicBool::new(false));
         let connection = Arc::new(Connection {
             send,

@@ -8,7 +8,7 @@ mod wire;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use connector::{Dial, dial};
+pub(crate) use connector::dial;
 pub(crate) use h1::{Lane, Pool};
 pub(crate) use h2::{Sets, Slot};
 pub(crate) use outgoing::Outgoing;

@@ -76,14 +76,11 @@ impl Pool {
         }
     }
 
-    /// True where `a` has more to do than `b`, for its weight where weights differ.
+    /// True where `a` has more to do than `b` for its weight. Both were drawn by weight, so of idle ones the first stands.
     fn busier(&self, a: u32, b: u32, members: &[Arc<Member>]) -> bool {
         let load = |i: u32| u64::from(members[i as usize].state.active());
-        if self.alias.is_none() {
-            return load(a) > load(b);
-        }
         let weight = |i: u32| u64::from(members[i as usize].weight());
-        (load(a) + 1) * weight(b) > (load(b) + 1) * weight(a)
+        load(a) * weight(b) > load(b) * weight(a)
     }
 
     /// How likely each eligible endpoint is drawn when all are equally busy: position in the members, share.

@@ -14,7 +14,7 @@ use crate::route::Head;
 use crate::snapshot::Held;
 
 use super::plan::Plan;
-use super::{Attempt, ConnectError, Downstream, Event, Reset, Step};
+use super::{Attempt, Downstream, Event, Reset, Step};
 
 /// Where the machine stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,13 +112,7 @@ impl Exchange {
                 self.arm(now);
                 Step::Go
             }
-            Event::ConnectFailed(error) => {
-                let failure = match error {
-                    ConnectError::Failed => Failure::ConnectFailed,
-                    ConnectError::Timeout => Failure::ConnectTimeout,
-                };
-                self.broken(failure, ResetKind::Connect, now, rng)
-            }
+            Event::ConnectFailed(error) => self.broken(error.failure(), ResetKind::Connect, now, rng),
             Event::RequestEnd => {
                 if self.request_ended.is_none() {
                     self.request_ended = Some(now);

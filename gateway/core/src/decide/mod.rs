@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 
 use crate::balance::{Member, Slot, UpstreamProtocol};
-use crate::failure::Reply;
+use crate::failure::{Failure, Reply};
 
 pub use edit::RequestHead;
 pub use exchange::Exchange;
@@ -43,10 +43,32 @@ pub struct Downstream {
 /// How connecting failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectError {
-    /// Refused, unreachable, or closed during a handshake.
+    /// Nobody listens there.
+    Refused,
+    /// No way to the host, or to its network.
+    Unreachable,
+    /// Closed during a handshake, or whatever else went wrong.
     Failed,
     /// Not there in time.
     Timeout,
+}
+
+impl ConnectError {
+    /// The failure that it means for a request.
+    pub fn failure(self) -> Failure {
+        match self {
+            Self::Refused | Self::Unreachable | Self::Failed => Failure::ConnectFailed,
+            Self::Timeout => Failure::ConnectTimeout,
+        }
+    }
+    /// `upstream_transport_failure_reason` of the access log, or "".
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Refused => "delayed connect error: Connection refused",
+            Self::Unreachable => "delayed connect error: No route to host",
+            Self::Failed | Self::Timeout => "",
+        }
+    }
 }
 
 /// How an attempt's stream ended before its answer did.

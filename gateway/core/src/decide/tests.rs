@@ -101,7 +101,7 @@ fn play(route: Route, headers: &HeaderMap, events: &str) -> String {
         let event = match event {
             "woke" => Event::Woke,
             "connected" => Event::Connected,
-            "refused" => Event::ConnectFailed(ConnectError::Failed),
+            "refused" => Event::ConnectFailed(ConnectError::Refused),
             "late" => Event::ConnectFailed(ConnectError::Timeout),
             "sent" => Event::RequestEnd,
             "closed" => Event::Reset { reset: Reset::Terminated, sent: true },
@@ -230,7 +230,7 @@ fn events_and_steps() {
             rule(r#"{"retries": {"attempts": 1, "perTryTimeout": "1s", "retryOn": "5xx"}}"#),
             &two,
             "connected sent +1000 expired woke connected +1000 expired",
-            "try1 - - wait try2 - answer504 [UT,URX upstream_per_try_timeout]",
+            "try1 - - wait try2 - answer504 [URX,UT upstream_per_try_timeout]",
         ),
         (
             "the route's time ends a back-off",
