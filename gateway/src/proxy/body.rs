@@ -1,5 +1,7 @@
 //! The client's request body, read in pieces from either protocol.
 
+use std::io;
+
 use bytes::Bytes;
 use h2::RecvStream;
 use pingora_core::ErrorType;
@@ -62,7 +64,8 @@ impl<'b> Body<'b> {
             let bytes = match &mut self.from {
                 From::Nothing => return Ok(Piece::End),
                 From::Http1(session) => session.read_body_bytes().await.map_err(|e| {
-                    let gone = matches!(e.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError);
+                    let ambiguous = e.root_cause().downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::InvalidData);
+                    let gone = !ambiguous && matches!(e.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError);
                     if gone { BodyError::Gone } else { BodyError::Malformed }
                 })?,
                 From::Http2(stream) => match stream.data().await {

@@ -197,7 +197,11 @@ impl<'c> Client<'c> {
     /// Ends a response that cannot be finished, so that the client sees that it is cut.
     pub(crate) fn cut(&mut self) {
         match &mut self.link {
-            Link::Http1 { close, .. } => *close = true,
+            Link::Http1 { out, close, .. } => {
+                *close = true;
+                // What came before the break is shown; whether it still arrives makes no difference.
+                let _ = out.send(&[], &[]);
+            }
             Link::Http2(stream) => match std::mem::replace(stream, Stream::Over) {
                 Stream::Idle(mut respond) => respond.send_reset(Reason::INTERNAL_ERROR),
                 Stream::Open(mut open) if !self.ended => open.send_reset(Reason::INTERNAL_ERROR),

@@ -23,8 +23,8 @@ pub(crate) struct Facts {
     pub(crate) close: bool,
     /// A body follows.
     pub(crate) body: bool,
-    /// The body is expected to be asked for.
-    pub(crate) expects_continue: bool,
+    /// It comes in chunks.
+    pub(crate) chunked: bool,
     /// The method is HEAD.
     pub(crate) head: bool,
     /// The connection is to become a tunnel after the answer.
@@ -105,6 +105,12 @@ impl Scan {
     }
 }
 
+/// True where what begins so is HTTP, if perhaps a wrong one. What is not gets no answer.
+pub(crate) fn is_http(bytes: &[u8]) -> bool {
+    let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+    line.len() == bytes.len() || line.split(|b| *b == b' ').any(|word| word.starts_with(b"HTTP/"))
+}
+
 /// Empty lines before a request line, which are passed over.
 pub(crate) fn blank(bytes: &[u8]) -> usize {
     let mut count = 0;
@@ -148,7 +154,7 @@ fn facts(head: &[u8]) -> Result<Facts, Failure> {
         http10,
         close: if http10 { !seen.keep } else { seen.close } || seen.close,
         body: seen.chunked || seen.length.is_some_and(|n| n > 0),
-        expects_continue: seen.expects && !http10,
+        chunked: seen.chunked,
         head: method == b"HEAD",
         upgrade: seen.upgrade && seen.connection_upgrade && !http10,
     })
@@ -161,7 +167,6 @@ struct Seen {
     chunked: bool,
     close: bool,
     keep: bool,
-    expects: bool,
     upgrade: bool,
     connection_upgrade: bool,
 }
@@ -180,7 +185,6 @@ impl Seen {
         let lists = |wanted: &[u8]| value.split(|b| *b == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(wanted));
         match name.len() {
             4 if is(b"host") => self.host = true,
-            6 if is(b"expect") => self.expects = value.eq_ignore_ascii_case(b"100-continue"),
             7 if is(b"upgrade") => self.upgrade |= lists(b"websocket"),
             10 if is(b"connection") => {
                 self.close |= lists(b"close");

@@ -92,7 +92,8 @@ async fn head(wire: &mut Wire, mut idle: Pin<&mut Sleep>, mut going: Pin<&mut im
             match scan.more(wire.ahead()) {
                 Ok(Some(facts)) => return Wait::Head(facts),
                 Ok(None) => {}
-                Err(failure) => return Wait::Wrong(failure),
+                Err(failure) if guard::is_http(wire.ahead()) => return Wait::Wrong(failure),
+                Err(_) => return Wait::Over,
             }
             deadline.get_or_insert_with(|| Instant::now() + HEAD);
         }
@@ -125,6 +126,9 @@ async fn head(wire: &mut Wire, mut idle: Pin<&mut Sleep>, mut going: Pin<&mut im
 async fn one(visit: &Visit, mut wire: Box<Wire>, out: &mut Outgoing, mut facts: Facts) -> After {
     let target = target(&mut wire, &mut facts);
     wire.serve_exactly(facts.length);
+    if facts.chunked {
+        wire.expect_chunks();
+    }
     let mut session = HttpSession::new(wire);
     session.set_read_timeout(None);
     session.set_pipelining_enabled(true);

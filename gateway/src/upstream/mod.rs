@@ -1,5 +1,6 @@
 //! Connections to endpoints: dialled in one place, kept by endpoint, never lent to another.
 
+mod chunks;
 mod connector;
 mod h1;
 mod h2;

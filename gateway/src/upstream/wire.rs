@@ -10,13 +10,15 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
+
+use super::chunks::{Ambiguous, Chunks};
 
 /// How much is read at once where we read for ourselves.
 const CHUNK: usize = 4 * 1024;
@@ -62,12 +64,13 @@ pub(crate) struct Wire {
     ahead: BytesMut,
     reach: Reach,
     again: AtomicU8,
+    chunks: Option<Chunks>,
 }
 
 impl Wire {
     /// A connection of which `ahead` has been read already.
     pub(crate) fn new(half: OwnedReadHalf, ahead: BytesMut) -> Self {
-        Self { half, ahead, reach: Reach::Open, again: AtomicU8::new(0) }
+        Self { half, ahead, reach: Reach::Open, again: AtomicU8::new(0), chunks: None }
     }
     /// Bytes read and not yet handed out.
     pub(crate) fn ahead(&self) -> &[u8] {
@@ -90,6 +93,11 @@ impl Wire {
     pub(crate) fn serve_exactly(&mut self, count: usize) {
         self.reach = Reach::Exactly(count.min(self.ahead.len()));
     }
+    /// After those bytes a chunked body follows, which must be readable in one way only. Breaking that is an error of kind
+    /// [`io::ErrorKind::InvalidData`].
+    pub(crate) fn expect_chunks(&mut self) {
+        self.chunks = Some(Chunks::new());
+    }
     /// The next reader gets one message head and then nothing, until [`Wire::open`].
     pub(crate) fn serve_head(&mut self) {
         self.reach = Reach::Head(Ending::Text);
@@ -105,6 +113,7 @@ impl Wire {
     /// Lifts every limit.
     pub(crate) fn open(&mut self) {
         self.reach = Reach::Open;
+        self.chunks = None;
     }
     /// Reads more ahead; 0 is the end of the stream. Dropping the future loses nothing.
     pub(crate) async fn more(&mut self) -> io::Result<usize> {
@@ -158,17 +167,24 @@ impl AsyncRead for Wire {
                 _ => this.open(),
             }
         }
+        let before = out.filled().len();
+        let body = this.reach == Reach::Open;
         if this.ahead.is_empty() {
             if let Reach::Head(_) = this.reach {
                 let mut chunk = [0u8; CHUNK];
                 let mut chunk = ReadBuf::new(&mut chunk);
-                std::task::ready!(Pin::new(&mut this.half).poll_read(cx, &mut chunk))?;
+                ready!(Pin::new(&mut this.half).poll_read(cx, &mut chunk))?;
                 this.ahead.extend_from_slice(chunk.filled());
+                this.serve(out);
             } else {
-                return Pin::new(&mut this.half).poll_read(cx, out);
+                ready!(Pin::new(&mut this.half).poll_read(cx, out))?;
             }
+        } else {
+            this.serve(out);
         }
-        this.serve(out);
+        if let Some(chunks) = this.chunks.as_mut().filter(|_| body) {
+            chunks.follow(&out.filled()[before..]).map_err(|Ambiguous| io::ErrorKind::InvalidData)?;
+        }
         Poll::Ready(Ok(()))
     }
 }
