@@ -78,7 +78,7 @@ fn text(step: Step) -> String {
                 v % 2
             )
         }
-        _ => {
+        Kind::ServiceEntry => {
             let spec = [
                 "hosts: [x.example.com], resolution: STATIC, endpoints: [{address: 10.0.2.1}]",
                 "hosts: [x.example.com, y.example.com], resolution: STATIC, workloadSelector: {labels: {app: x0}}",
@@ -90,6 +90,9 @@ fn text(step: Step) -> String {
             format!(
                 "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e{n}, namespace: ns}}\nspec: {{ports: [{{number: 80, name: http, protocol: HTTP}}], {spec}}}\n"
             )
+        }
+        Kind::Gateway | Kind::VirtualService | Kind::DestinationRule | Kind::WorkloadGroup | Kind::EnvoyFilter | Kind::Secret => {
+            unreachable!("no step is of this kind")
         }
     }
 }
