@@ -23,12 +23,20 @@ pub(crate) struct Misfit {
     pub(crate) placed: bool,
 }
 
+/// So many unknown fields of one object are told.
+const MAX_UNKNOWN: usize = 100;
+/// So many bytes of field paths are kept for one object; a rule with 100,000 routes stays far below.
+const MAX_SPANS: usize = 128 << 20;
+/// So many bytes of a key or a value are shown.
+const MAX_SHOWN: usize = 256;
+
 /// What is gathered while decoding one object.
 #[derive(Debug)]
 pub(crate) struct Decoding {
     path: String,
     strict: bool,
     spans: Option<Vec<(Box<str>, Spot)>>,
+    span_bytes: usize,
     /// Unknown fields and the type error, if there was one.
     pub(crate) misfits: Vec<Misfit>,
 }
@@ -36,7 +44,7 @@ pub(crate) struct Decoding {
 impl Decoding {
     /// Unknown fields are misfits, and every field's place is kept.
     pub(crate) fn strict() -> Self {
-        Self { path: String::new(), strict: true, spans: Some(Vec::new()), misfits: Vec::new() }
+        Self { path: String::new(), strict: true, spans: Some(Vec::new()), span_bytes: 0, misfits: Vec::new() }
     }
     /// Unknown fields are misfits; there are no places, for the text was not a person's.
     pub(crate) fn strict_without_places() -> Self {
@@ -44,7 +52,7 @@ impl Decoding {
     }
     /// Unknown fields are skipped, and places are forgotten.
     pub(crate) fn lenient() -> Self {
-        Self { path: String::new(), strict: false, spans: None, misfits: Vec::new() }
+        Self { path: String::new(), strict: false, spans: None, span_bytes: 0, misfits: Vec::new() }
     }
     /// Reads `node`, which stands at `path`. A value is returned where every field has its type, even beside unknown ones.
     pub(crate) fn read<T: DeserializeOwned>(&mut self, node: &Node<'_>, path: &str) -> Option<T> {
@@ -54,7 +62,8 @@ impl Decoding {
     }
     /// Records the place of a field that is not decoded.
     pub(crate) fn mark(&mut self, path: &str, spot: Spot) {
-        if let Some(spans) = &mut self.spans {
+        self.span_bytes += path.len();
+        if let Some(spans) = self.spans.as_mut().filter(|_| self.span_bytes <= MAX_SPANS) {
             spans.push((path.into(), spot));
         }
     }
@@ -75,8 +84,10 @@ impl Decoding {
     ) -> Result<S::Value, Misfit> {
         let length = self.path.len();
         segment(&mut self.path);
-        if let Some(spans) = &mut self.spans {
-            spans.push((self.path.as_str().into(), spot));
+        if self.spans.is_some() {
+            let path = std::mem::take(&mut self.path);
+            self.mark(&path, spot);
+            self.path = path;
         }
         let value = seed.deserialize(Decoder { node, on: self }).map_err(|m| m.placed_at(&self.path, spot));
         self.path.truncate(length);
@@ -84,8 +95,15 @@ impl Decoding {
     }
 }
 
+/// The beginning of a text, as far as it is shown.
+fn shortened(text: &str) -> &str {
+    let end = (0..=MAX_SHOWN.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or(text)
+}
+
 /// Writes `.name`, or `["name"]` where the name would not read as one.
 pub(crate) fn push_key(path: &mut String, name: &str) {
+    let name = shortened(name);
     if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') && !name.is_empty() {
         if !path.is_empty() {
             path.push('.');
@@ -99,7 +117,7 @@ pub(crate) fn push_key(path: &mut String, name: &str) {
 
 /// The known name nearest to `found`, when it is near enough to be meant.
 pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let found = found.to_ascii_lowercase();
+    let found = Some(found).filter(|f| f.len() <= 64)?.to_ascii_lowercase();
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&found, &name.to_ascii_lowercase()), name))
@@ -159,7 +177,7 @@ impl de::Error for Misfit {
     }
     fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
         let hint = nearest(found, known.iter().copied()).map(|name| format!("did you mean `{name}`?"));
-        Self { message: format!("expected one of {}, found {found:?}", known.join(", ")), hint, ..Self::default() }
+        Self { message: format!("expected one of {}, found {:?}", known.join(", "), shortened(found)), hint, ..Self::default() }
     }
     fn duplicate_field(field: &'static str) -> Self {
         Self { message: format!("`{field}` stands here twice, in two spellings"), ..Self::default() }
@@ -187,7 +205,7 @@ fn found_words(found: Unexpected<'_>) -> String {
         Unexpected::Signed(n) => n.to_string(),
         Unexpected::Unsigned(n) => n.to_string(),
         Unexpected::Float(n) => n.to_string(),
-        Unexpected::Str(s) => format!("the text {s:?}"),
+        Unexpected::Str(s) => format!("the text {:?}", shortened(s)),
         Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
         Unexpected::Seq => "a list".to_owned(),
         Unexpected::Map => "a mapping".to_owned(),
@@ -357,14 +375,16 @@ impl<'de> MapAccess<'de> for Fields<'_, 'de> {
             self.next += 1;
             let known = |name: &str| self.fields.iter().find(|f| **f == name).copied();
             let Some(field) = known(&key.name).or_else(|| key.name.contains('_').then(|| known(&camel_case(&key.name))).flatten()) else {
-                if self.on.strict {
+                if self.on.strict && self.on.misfits.len() < MAX_UNKNOWN {
                     let mut path = self.on.path.clone();
                     push_key(&mut path, &key.name);
                     self.on.mark(&path, key.spot);
-                    let message = format!("unknown field `{}`", key.name);
+                    let message = format!("unknown field `{}`", shortened(&key.name));
                     let before = self.next.checked_sub(2).and_then(|i| self.entries.get(i)).filter(|(_, node)| matches!(node.tree, Tree::Null));
                     let hint = match (nearest(&key.name, self.fields.iter().copied()), before) {
-                        (None, Some((above, _))) => Some(format!("`{}` above is empty: indent `{}` to put it inside", above.name, key.name)),
+                        (None, Some((above, _))) => {
+                            Some(format!("`{}` above is empty: indent `{}` to put it inside", above.name, shortened(&key.name)))
+                        }
                         _ => suggestion(&key.name, self.fields),
                     };
                     self.on.misfits.push(Misfit { path, spot: key.spot, message, hint, unknown: true, placed: true });

@@ -241,12 +241,12 @@ fn refuse(spot: Spot, message: impl Into<String>) -> Unreadable {
 /// Resolves `<<` keys: what stands in the mapping itself wins, then the earlier merged one.
 fn merged<'t>(entries: Vec<(Key<'t>, Node<'t>)>) -> Result<Vec<(Key<'t>, Node<'t>)>, Unreadable> {
     let (merges, mut kept): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| key.name == "<<");
+    let mut names: HashSet<String> = kept.iter().map(|(key, _)| key.name.to_string()).collect();
     for (_, node) in merges {
         let sources = if let Tree::List(items) = node.tree { items } else { vec![node] };
         for source in sources {
             let Tree::Map(source) = source.tree else { return Err(refuse(source.spot, "expected a mapping to merge")) };
-            let names: HashSet<String> = kept.iter().map(|(key, _)| key.name.to_string()).collect();
-            kept.extend(source.into_iter().filter(|(key, _)| !names.contains(&*key.name)));
+            kept.extend(source.into_iter().filter(|(key, _)| names.insert(key.name.to_string())));
         }
     }
     Ok(kept)

@@ -126,7 +126,7 @@ impl Document {
 
 /// Reads one file's bytes. `cluster` (empty for none) and `file` (as shown to people) become part of every origin.
 pub fn parse(bytes: &[u8], cluster: &ClusterId, file: &Arc<str>) -> Parsed {
-    let mut reader = Reader { cluster, file, position: 0, parsed: Parsed::default() };
+    let mut reader = Reader { cluster, file, position: 0, parsed: Parsed::default(), untold: 0 };
     if bytes.len() as u64 > MAX_FILE {
         reader.unreadable(Spot::default(), "ISM0101", format!("the file has {} MiB; at most {} MiB are read", bytes.len() >> 20, MAX_FILE >> 20));
         return reader.parsed;
@@ -144,7 +144,7 @@ pub fn parse(bytes: &[u8], cluster: &ClusterId, file: &Arc<str>) -> Parsed {
 /// Reads one object of a known type from JSON, as API servers give it: their lists name the type once for all items.
 pub fn parse_object(json: &str, api_version: &str, kind: &str, cluster: &ClusterId) -> Parsed {
     let file = Arc::from("");
-    let mut reader = Reader { cluster, file: &file, position: 0, parsed: Parsed::default() };
+    let mut reader = Reader { cluster, file: &file, position: 0, parsed: Parsed::default(), untold: 0 };
     match serde_json::from_str::<Node<'_>>(json) {
         Ok(node) => reader.object(&node, api_version, kind),
         Err(error) => reader.unreadable(Spot::default(), "ISM0101", format!("not an object in JSON: {error}")),
@@ -152,21 +152,14 @@ pub fn parse_object(json: &str, api_version: &str, kind: &str, cluster: &Cluster
     reader.parsed
 }
 
-/// Documents of a file: the text between lines that begin with `---`, with the number of its first line.
-///
-/// YAML ends every construct there, so a document that cannot be read costs no other one.
-fn chunks(text: &str) -> Vec<(u32, &str)> {
-    let (mut chunks, mut start, mut first, mut offset) = (Vec::new(), 0, 1u32, 0);
-    for (line, number) in text.split_inclusive('\n').zip(1u32..) {
-        if line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])) {
-            chunks.push((first, &text[start..offset]));
-            (start, first) = (offset, number);
-        }
-        offset += line.len();
-    }
-    chunks.push((first, &text[start..]));
-    chunks.retain(|(_, chunk)| chunk.lines().any(|l| !l.trim().is_empty() && !l.starts_with(['#', '%']) && l.trim() != "---"));
-    chunks
+/// True for a line that ends one document and begins the next.
+fn separates(line: &str) -> bool {
+    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// True where a document says something beside comments and directives.
+fn says_something(chunk: &str) -> bool {
+    chunk.lines().any(|l| !l.trim().is_empty() && !l.starts_with(['#', '%']) && l.trim() != "---")
 }
 
 struct Reader<'f> {
@@ -174,26 +167,46 @@ struct Reader<'f> {
     file: &'f Arc<str>,
     position: u32,
     parsed: Parsed,
+    /// Problems beyond those that are told.
+    untold: usize,
 }
 
 impl Reader<'_> {
+    /// Reads the documents of a file: the text between lines that begin with `---`.
+    ///
+    /// YAML ends every construct there, so a document that cannot be read costs no other one.
     fn text(&mut self, text: &str) {
-        for (first_line, chunk) in chunks(text) {
-            let (nodes, failed) = trees(chunk, first_line);
-            for node in &nodes {
-                self.document(node, None);
+        let (mut start, mut first, mut offset) = (0, 1u32, 0);
+        for (line, number) in text.split_inclusive('\n').zip(1u32..) {
+            if separates(line) {
+                self.chunk(&text[start..offset], first);
+                (start, first) = (offset, number);
             }
-            if let Some(failed) = failed {
-                self.position += 1;
-                self.unreadable(failed.spot, "ISM0101", failed.message);
-            }
+            offset += line.len();
         }
-        if self.parsed.problems.len() > MAX_PROBLEMS {
-            let more = self.parsed.problems.len() - MAX_PROBLEMS;
-            self.parsed.problems.truncate(MAX_PROBLEMS);
-            let origin = self.origin(Spot::default());
-            self.parsed.problems.push(Problem { origin, ..Problem::new(Severity::Error, "ISM0101", format!("{more} more problems in this file")) });
+        self.chunk(&text[start..], first);
+        if self.untold > 0 {
+            let problem = Problem::new(Severity::Error, "ISM0101", format!("{} more problems in this file", self.untold));
+            self.parsed.problems.push(Problem { origin: self.origin(Spot::default()), ..problem });
         }
+    }
+
+    fn chunk(&mut self, chunk: &str, first_line: u32) {
+        if !says_something(chunk) {
+            return;
+        }
+        let (nodes, failed) = trees(chunk, first_line);
+        for node in &nodes {
+            self.document(node, None);
+        }
+        if let Some(failed) = failed {
+            self.unreadable(failed.spot, "ISM0101", failed.message);
+            self.position += 1;
+        }
+    }
+
+    fn tell(&mut self, problem: Problem) {
+        if self.parsed.problems.len() < MAX_PROBLEMS { self.parsed.problems.push(problem) } else { self.untold += 1 }
     }
 
     fn origin(&self, start: Spot) -> Origin {
@@ -202,7 +215,7 @@ impl Reader<'_> {
 
     fn unreadable(&mut self, spot: Spot, code: &'static str, message: impl Into<String>) {
         let origin = self.origin(spot);
-        self.parsed.problems.push(Problem { origin, ..Problem::new(Severity::Error, code, message) });
+        self.tell(Problem { origin, ..Problem::new(Severity::Error, code, message) });
         self.parsed.unreadable += 1;
     }
 
@@ -236,7 +249,7 @@ impl Reader<'_> {
             Fate::NotUsed => self.bystander(node, api_version, kind, Document::NotUsed),
             Fate::Refused { message, hint } => {
                 let origin = self.origin(node.spot);
-                self.parsed.problems.push(Problem { origin, hint, ..Problem::new(Severity::Error, "ISM0103", message) });
+                self.tell(Problem { origin, hint, ..Problem::new(Severity::Error, "ISM0103", message) });
                 self.parsed.unreadable += 1;
             }
         }
@@ -325,10 +338,10 @@ impl Reader<'_> {
                     Some(object) => self.parsed.refused.push(object.clone()),
                     None => self.parsed.unreadable += 1,
                 }
-                self.parsed.problems.extend(misfits.into_iter().map(|misfit| {
+                for misfit in misfits {
                     let problem = Problem::new(Severity::Error, "IST0106", misfit.message).at(misfit.path);
-                    Problem { object: refused.clone(), origin: origin.clone(), hint: misfit.hint, ..problem }
-                }));
+                    self.tell(Problem { object: refused.clone(), origin: origin.clone(), hint: misfit.hint, ..problem });
+                }
             }
         }
     }
