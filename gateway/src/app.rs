@@ -70,7 +70,7 @@ impl App {
         let (desk, questions) = Desk::open();
         let bootstrap = &asked.bootstrap;
         admin::serve("status", bootstrap.status, admin::status(ready.clone())).map_err(failed("status server"))?;
-        let scrape = admin::Scrape { desk: desk.clone(), observe: observe.clone(), progress: progress.clone(), listeners: listeners.clone() };
+        let scrape = admin::Scrape { desk: desk.clone(), engine: engine.clone(), progress: progress.clone(), listeners: listeners.clone() };
         admin::serve("metrics", bootstrap.metrics, admin::metrics(scrape)).map_err(failed("metrics server"))?;
         let office = Office { desk, observe: observe.clone(), levels, asked: Arc::new(asked.clone()) };
         let admin = admin::serve("admin", bootstrap.admin, admin::admin(office)).map_err(failed("admin server"))?;

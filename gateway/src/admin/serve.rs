@@ -13,8 +13,9 @@ use tracing::{error, info};
 use super::api::Desk;
 use super::ready::Readiness;
 use crate::listener::Listeners;
-use crate::observe::{Observe, Own, exposition};
+use crate::observe::{Own, exposition};
 use crate::progress::Progress;
+use crate::proxy::Engine;
 
 /// Binds `address` and serves `router` on a thread of its own, as long as the process lives. Returns the address bound.
 pub(crate) fn serve(name: &'static str, address: SocketAddr, router: Router) -> io::Result<SocketAddr> {
@@ -54,8 +55,8 @@ pub(crate) fn status(ready: Arc<Readiness>) -> Router {
 pub(crate) struct Scrape {
     /// Where to ask for backends.
     pub(crate) desk: Desk,
-    /// Istio's metrics and the access log.
-    pub(crate) observe: Arc<Observe>,
+    /// Istio's metrics, the access log, mirrors.
+    pub(crate) engine: Arc<Engine>,
     /// The control thread's own.
     pub(crate) progress: Arc<Progress>,
     /// Sockets.
@@ -67,7 +68,7 @@ pub(crate) fn metrics(scrape: Scrape) -> Router {
     let handler = move || {
         let scrape = scrape.clone();
         async move {
-            match exposition(&scrape.observe.metrics, &scrape.own().await) {
+            match exposition(&scrape.engine.observe.metrics, &scrape.own().await) {
                 Ok(text) => (StatusCode::OK, [("content-type", "text/plain; version=0.0.4")], text),
                 Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [("content-type", "text/plain")], error.to_string()),
             }
@@ -92,7 +93,9 @@ impl Scrape {
                 own.push(Own::Gauge("isthmus_endpoints", "Endpoints by backend, and whether they may get traffic.", labels, count as f64));
             }
         }
-        if let Some(log) = &self.observe.log {
+        let dropped = self.engine.mirrors.dropped() as f64;
+        own.push(Own::Counter("isthmus_mirrors_dropped_total", "Copies not sent, since too many were under way.", Vec::new(), dropped));
+        if let Some(log) = &self.engine.observe.log {
             let help = "Access log lines that were lost.";
             own.push(Own::Counter("isthmus_access_log_dropped_total", help, Vec::new(), log.dropped() as f64));
         }

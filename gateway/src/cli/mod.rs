@@ -3,11 +3,13 @@
 mod args;
 mod check;
 mod client;
+mod demo;
 mod diagnostic;
 mod explain;
 mod get;
 mod out;
 mod print;
+mod try_;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,7 +37,8 @@ pub(crate) fn main() -> ExitCode {
     let out = Out::new(cli.color);
     let done = match cli.command {
         Command::Run(run) => serve(out, &run),
-        Command::Try(_) | Command::Demo(_) => Err(Failed::Other("soon".to_owned())),
+        Command::Try(asked) => try_::run(out, &asked),
+        Command::Demo(demo) => demo::run(out, &demo),
         Command::Check(check) => check::run(out, &check),
         Command::Explain(explain) => explain::run(out, &explain),
         Command::Get(get) => get::run(out, &get),
