@@ -27,7 +27,7 @@ use crate::proxy::Engine;
 const HOLD_OFF: Duration = Duration::from_millis(10);
 /// How long a compilation can be put off by more events.
 const CEILING: Duration = Duration::from_millis(25);
-/// How often sockets are looked at until all are bound, and how often freed worlds are looked for.
+/// How often problems are counted and readiness is judged, off the way of a change.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the loop works on.
@@ -62,7 +62,7 @@ impl Reconcile {
     /// Runs as long as the gateway does.
     pub(crate) async fn run(mut self) {
         let mut world = self.registry.world().0;
-        let mut look = Timer::now();
+        let (mut look, mut unread) = (Timer::now(), true);
         loop {
             tokio::select! {
                 batch = self.batches.recv() => {
@@ -74,12 +74,16 @@ impl Reconcile {
                     self.registry.apply_all(batch);
                     self.hold_off(since).await;
                     world = self.publish(since);
+                    unread = true;
                 }
                 Some(ask) = self.questions.recv() => self.answer(ask, &world),
                 () = sleep_until(look) => {}
             }
             if Timer::now() >= look {
                 look = Timer::now() + LOOK;
+                if std::mem::take(&mut unread) {
+                    self.note_problems();
+                }
                 self.report_readiness();
             }
         }
@@ -87,12 +91,14 @@ impl Reconcile {
 
     fn answer(&self, ask: Ask, world: &Arc<World>) {
         match ask {
-            Ask::Now(reply) => {
-                let now = Now::of(world.clone(), &self.compiler, &self.registry, self.asked.clone(), self.sockets());
-                drop(reply.send(now));
-            }
+            Ask::Now(reply) => drop(reply.send(self.now(world))),
+            Ask::Analysed(reply) => drop(reply.send(self.now(world).analysed(world, &self.compiler, Severity::Error))),
             Ask::Slots(reply) => drop(reply.send(self.compiler.slots())),
         }
+    }
+
+    fn now(&self, world: &World) -> Now {
+        Now::of(world, &self.compiler, &self.registry, self.asked.clone(), self.sockets())
     }
 
     /// Takes in what follows closely.
@@ -115,7 +121,6 @@ impl Reconcile {
         let (world, changes) = self.registry.world();
         let first = self.compiler.snapshot().is_none();
         if first && !self.config_is_listed() || changes.is_empty() && !first {
-            self.note_problems();
             return world;
         }
         let begun = Instant::now();
@@ -131,19 +136,18 @@ impl Reconcile {
             drop(old);
         }
         self.progress.propagated(since.elapsed());
-        self.note_problems();
         let Counters { listeners_run, vhosts_run, fragments_run, backends_run, bound_run: _ } = plan.counters;
         debug!(?compiled, total = ?since.elapsed(), listeners_run, vhosts_run, fragments_run, backends_run, "in force");
         if plan.snapshot.is_some() {
             let snapshot = self.compiler.snapshot().map_or(0, |s| s.generation);
-            info!(snapshot, services = world.catalog.services.len(), problems = self.progress.problem_count(), "routes in force");
+            info!(snapshot, services = world.catalog.services.len(), took = ?since.elapsed(), "routes in force");
         }
         self.report_readiness();
         world
     }
 
     /// Counts problems, and logs those that are new.
-    fn note_problems(&mut self) {
+    fn note_problems(&self) {
         let registry = self.registry.problems();
         let all: Vec<&Problem> = self.asked.iter().chain(&registry).chain(&self.compiler.report().problems).collect();
         for problem in self.progress.problems(&all) {

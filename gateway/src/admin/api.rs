@@ -27,8 +27,10 @@ pub(crate) struct Desk(mpsc::Sender<Ask>);
 /// A question to the control thread. Whoever asked may have gone away.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    /// Everything.
+    /// Everything but what analysis finds.
     Now(oneshot::Sender<Now>),
+    /// Everything.
+    Analysed(oneshot::Sender<Now>),
     /// The backends that routes send to; all that a scrape needs, and cheap.
     Slots(oneshot::Sender<Vec<Arc<Slot>>>),
 }
@@ -46,6 +48,12 @@ impl Desk {
     pub(crate) async fn now(&self) -> Option<Now> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Ask::Now(reply)).await.ok()?;
+        answer.await.ok()
+    }
+    /// What is in force, with what analysis finds.
+    pub(crate) async fn analysed(&self) -> Option<Now> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Ask::Analysed(reply)).await.ok()?;
         answer.await.ok()
     }
     /// The backends that routes send to.
@@ -112,7 +120,7 @@ pub(crate) fn admin(office: Office) -> Router {
         .route("/backends", rows!(backend_rows))
         .route("/endpoints", rows!(endpoint_rows))
         .route("/clusters", rows!(cluster_rows))
-        .route("/problems", rows!(problem_rows))
+        .route("/problems", get(problems))
         .route("/explain", post(explain))
         .route("/check", post(lay_over))
         .route("/try", post(register))
@@ -130,6 +138,10 @@ fn answer<T: Serialize>(value: Option<T>) -> Response {
 
 async fn config(State(office): State<Office>) -> Response {
     answer(office.desk.now().await.map(|now| Dump::of(&now.snapshot, now.backends.iter().filter_map(|b| b.slot.as_ref()))))
+}
+
+async fn problems(State(office): State<Office>) -> Response {
+    answer(office.desk.analysed().await.map(|now| now.problem_rows()))
 }
 
 async fn explain(State(office): State<Office>, Json(form): Json<ExplainForm>) -> Response {

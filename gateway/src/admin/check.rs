@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isthmus_config::bootstrap::Bootstrap;
-use isthmus_config::problem::Problem;
+use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::analyze::InForce;
 use serde::{Deserialize, Serialize};
 
 use super::now::Now;
@@ -41,6 +42,19 @@ pub(crate) struct InForceRow {
     pub(crate) reason: Option<String>,
 }
 
+impl InForceRow {
+    fn of(found: &InForce) -> Self {
+        Self {
+            kind: found.object.kind.as_str().to_owned(),
+            namespace: found.object.namespace.to_string(),
+            name: found.object.name.to_string(),
+            routes: found.routes,
+            backends: found.backends,
+            reason: found.reason.clone(),
+        }
+    }
+}
+
 /// Problems as found, with where objects are in force; what is printed for people needs the source.
 #[derive(Debug)]
 pub(crate) struct Findings {
@@ -63,14 +77,14 @@ pub(crate) fn alone(paths: &[PathBuf]) -> Result<Findings, Refused> {
     let mut bootstrap = Bootstrap::for_directory(first);
     bootstrap.config.files = paths.iter().skip(1).cloned().collect();
     let asked = Asked::of(bootstrap, Vec::new())?;
-    let now = Now::offline(&asked, Vec::new());
-    Ok(findings(now, None, true))
+    let now = Now::offline(&asked, Vec::new(), Severity::Warning);
+    Ok(findings(now, None))
 }
 
 /// Checks a world, or only `paths` laid over it.
 pub(crate) fn over(asked: &Asked, paths: Vec<PathBuf>) -> Findings {
     let only = (!paths.is_empty()).then(|| paths.clone());
-    findings(Now::offline(asked, paths), only.as_deref(), false)
+    findings(Now::offline(asked, paths, Severity::Error), only.as_deref())
 }
 
 /// Checks files laid over the world of a running gateway.
@@ -109,9 +123,11 @@ impl Drop for Scratch {
     }
 }
 
-fn findings(now: Now, only: Option<&[PathBuf]>, alone: bool) -> Findings {
+/// Those of the files that are asked about, or all.
+fn findings(now: Now, only: Option<&[PathBuf]>) -> Findings {
     let ours = |file: &Arc<str>| only.is_none_or(|paths| paths.iter().any(|path| Path::new(&**file).starts_with(path)));
-    let (mut problems, in_force) = now.analysis(alone, &ours);
+    let Now { mut problems, in_force, .. } = now;
     problems.retain(|p| ours(&p.origin.file));
+    let in_force = in_force.iter().filter(|f| ours(&f.origin.file)).map(InForceRow::of).collect();
     Findings { problems, in_force }
 }

@@ -15,15 +15,12 @@ use isthmus_core::model::{Changes, Port, Service, World};
 use isthmus_core::snapshot::{ListenKey, Snapshot};
 use isthmus_discovery::{Registry, Status, offline};
 
-use super::check::InForceRow;
 use super::rows::ClusterRow;
 use crate::asked::Asked;
 
 /// What is in force.
 #[derive(Debug)]
 pub(crate) struct Now {
-    /// Everything that was compiled.
-    pub(crate) world: Arc<World>,
     /// The routes.
     pub(crate) snapshot: Arc<Snapshot>,
     /// What routes could send to, by key.
@@ -32,10 +29,10 @@ pub(crate) struct Now {
     pub(crate) clusters: Vec<ClusterRow>,
     /// Everything wrong, errors first.
     pub(crate) problems: Vec<Problem>,
+    /// Where each Istio object is in force, or why nowhere.
+    pub(crate) in_force: Vec<InForce>,
     /// Sockets and their states; none where nothing runs.
     pub(crate) sockets: Vec<(ListenKey, String)>,
-    /// What was compiled from files, for analysis.
-    compiler: Option<Compiler>,
 }
 
 /// A service's port, or a subset of it.
@@ -54,50 +51,32 @@ pub(crate) struct Backend {
 }
 
 impl Now {
-    /// Takes stock.
-    pub(crate) fn of(
-        world: Arc<World>,
-        compiler: &Compiler,
-        registry: &Registry,
-        mut problems: Vec<Problem>,
-        sockets: Vec<(ListenKey, String)>,
-    ) -> Self {
+    /// Takes stock, without analysis, which costs more than the rest.
+    pub(crate) fn of(world: &World, compiler: &Compiler, registry: &Registry, mut problems: Vec<Problem>, sockets: Vec<(ListenKey, String)>) -> Self {
         problems.extend(registry.problems());
         problems.extend(compiler.report().problems.iter().cloned());
         sort(&mut problems);
-        let clusters = registry.clusters().iter().map(|id| cluster(registry, &world, id)).collect();
-        let backends = backends(&world, compiler);
+        let clusters = registry.clusters().iter().map(|id| cluster(registry, world, id)).collect();
+        let backends = backends(world, compiler);
         let snapshot = compiler.snapshot().cloned().unwrap_or_default();
-        Self { world, snapshot, backends, clusters, problems, sockets, compiler: None }
+        Self { snapshot, backends, clusters, problems, in_force: Vec::new(), sockets }
     }
-    /// Compiles from files, `overlay` lying over the config cluster's.
-    pub(crate) fn offline(asked: &Asked, overlay: Vec<PathBuf>) -> Self {
+    /// Adds what analysis finds; `missing` is how much a reference that leads nowhere matters.
+    pub(crate) fn analysed(mut self, world: &World, compiler: &Compiler, missing: Severity) -> Self {
+        let analysis = analyze(world, compiler, missing).with_refused(&self.problems);
+        self.problems.extend(analysis.problems);
+        sort(&mut self.problems);
+        self.in_force = analysis.in_force;
+        self
+    }
+    /// Compiles from files, `overlay` lying over the config cluster's. `missing` is how much a reference that leads nowhere
+    /// matters.
+    pub(crate) fn offline(asked: &Asked, overlay: Vec<PathBuf>, missing: Severity) -> Self {
         let mut registry = offline(asked.settings.clone(), overlay);
         let (world, _) = registry.world();
         let mut compiler = Compiler::new(0);
         compiler.compile(&world, &Changes::everything()).publish_views();
-        let now = Self::of(world, &compiler, &registry, asked.problems.clone(), Vec::new());
-        Self { compiler: Some(compiler), ..now }
-    }
-    /// What is wrong, findings of analysis included, and where each object of the files that are `ours` is in force. A
-    /// reference that leads nowhere is at most a warning where files stand `alone`.
-    pub(crate) fn analysis(self, alone: bool, ours: &dyn Fn(&Arc<str>) -> bool) -> (Vec<Problem>, Vec<InForceRow>) {
-        let mut problems = self.problems;
-        let Some(compiler) = self.compiler else { return (problems, Vec::new()) };
-        let missing = if alone { Severity::Warning } else { Severity::Error };
-        let analysis = analyze(&self.world, &compiler, missing).with_refused(&problems);
-        problems.extend(analysis.problems);
-        sort(&mut problems);
-        let row = |found: InForce| InForceRow {
-            kind: found.object.kind.to_string(),
-            namespace: found.object.namespace.to_string(),
-            name: found.object.name.to_string(),
-            routes: found.routes,
-            backends: found.backends,
-            reason: found.reason,
-        };
-        let in_force = analysis.in_force.into_iter().filter(|f| ours(&f.origin.file)).map(row).collect();
-        (problems, in_force)
+        Self::of(&world, &compiler, &registry, asked.problems.clone(), Vec::new()).analysed(&world, &compiler, missing)
     }
     /// Tells how one request is decided.
     pub(crate) fn explain(&self, question: &Question) -> Explanation {
@@ -119,13 +98,12 @@ fn cluster(registry: &Registry, world: &World, id: &isthmus_config::name::Cluste
     let (status, reason) = match registry.status(id) {
         Status::Live => ("synced", String::new()),
         Status::Syncing => ("syncing", String::new()),
-        Status::Stale { since, reason } => ("stale", format!("for {} s: {reason}", since.elapsed().as_secs())),
         Status::Failed(reason) => ("failed", reason),
     };
     let own = if *id == world.gateway.cluster { "local" } else { "-" };
     ClusterRow {
         name: id.to_string(),
-        secret: registry.secret(id).unwrap_or("-").to_owned(),
+        secret: "-".to_owned(),
         status: status.to_owned(),
         istiod: format!("{}.{}", world.gateway.name, world.gateway.namespace),
         revision: own.to_owned(),

@@ -1,5 +1,6 @@
 //! `isthmus explain`: one request decided step by step.
 
+use isthmus_config::problem::Severity;
 use isthmus_core::explain::{AnswerTold, DestinationTold, Edit, Explanation};
 
 use super::args::Explain;
@@ -29,7 +30,7 @@ pub(super) fn run(out: Out, explain: &Explain) -> Done {
             if let Some(from) = &explain.from {
                 asked.stand_at(from);
             }
-            Now::offline(&asked, Vec::new()).explain(&form.into())
+            Now::offline(&asked, Vec::new(), Severity::Error).explain(&form.into())
         }
         None if explain.from.is_some() => {
             return Err(Failed::Usage("--from needs --config: a running gateway stands where it stands".to_owned()));

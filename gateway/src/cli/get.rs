@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use isthmus_config::problem::Severity;
+
 use super::args::{Filter, Get, Noun, Where};
 use super::out::{Exit, Out, Paint, table};
 use super::print::print;
@@ -44,7 +46,7 @@ pub(super) fn rows<R: Row>(out: Out, place: &Where) -> Result<Vec<R>, Failed> {
     match place.asked()? {
         Some(asked) => {
             warn(out, &asked);
-            Ok(R::of(&Now::offline(&asked, Vec::new())))
+            Ok(R::of(&Now::offline(&asked, Vec::new(), Severity::Error)))
         }
         None => {
             let body = client::ask(place.admin(), "GET", R::PATH, Vec::new()).map_err(Failed::Other)?;
