@@ -98,12 +98,13 @@ fn cluster(registry: &Registry, world: &World, id: &isthmus_config::name::Cluste
     let (status, reason) = match registry.status(id) {
         Status::Live => ("synced", String::new()),
         Status::Syncing => ("syncing", String::new()),
+        Status::Stale { since, reason } => ("stale", format!("for {} s: {reason}", since.elapsed().as_secs())),
         Status::Failed(reason) => ("failed", reason),
     };
     let own = if *id == world.gateway.cluster { "local" } else { "-" };
     ClusterRow {
         name: id.to_string(),
-        secret: "-".to_owned(),
+        secret: registry.secret(id).unwrap_or("-").to_owned(),
         status: status.to_owned(),
         istiod: format!("{}.{}", world.gateway.name, world.gateway.namespace),
         revision: own.to_owned(),
