@@ -16,6 +16,17 @@ pub fn isthmus() -> PathBuf {
     path
 }
 
+/// An empty folder of the target directory, for what outlives its test; one test binary at a time uses it.
+pub fn scratch(name: &str) -> PathBuf {
+    let folder = profile().parent().expect("a profile folder has a parent").join("tmp").join(name);
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{}: {error}", folder.display()),
+        _ => {}
+    }
+    std::fs::create_dir_all(&folder).expect("the target directory can be written");
+    folder
+}
+
 /// A Python 3 that has PyYAML.
 pub fn python() -> &'static str {
     let usable = |p: &&str| Command::new(p).args(["-c", "import yaml"]).output().is_ok_and(|o| o.status.success());
@@ -26,15 +37,20 @@ pub fn python() -> &'static str {
 
 /// A checker named in `tests/tools/tools.go`, built once into `target/tools`.
 pub fn tool(name: &str, package: &str) -> PathBuf {
+    tool_of("", name, package)
+}
+
+/// A program named in the `tools.go` of a folder of `tests/tools`, built once into `target/tools`.
+pub fn tool_of(folder: &str, name: &str, package: &str) -> PathBuf {
     let out = profile().parent().expect("a profile folder has a parent").join("tools").join(name);
     if out.is_file() {
         return out;
     }
     let built = Command::new("go")
-        .args(["build", "-mod=readonly", "-o"])
+        .args(["build", "-mod=readonly", "-trimpath", "-ldflags", "-s -w", "-o"])
         .arg(&out)
         .arg(package)
-        .current_dir(super::project::root().join("tests/tools"))
+        .current_dir(super::project::root().join("tests/tools").join(folder))
         .output();
     let built = built.expect("this test needs Go to build its checker: apt-get install golang-go");
     assert!(built.status.success(), "go build {package}: {}", String::from_utf8_lossy(&built.stderr));

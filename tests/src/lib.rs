@@ -10,6 +10,7 @@ pub mod cases;
 pub mod entry;
 pub mod gateway;
 pub mod http2;
+pub mod kube;
 pub mod project;
 pub mod wait;
 pub mod wire;

@@ -21,7 +21,7 @@ const WATCH: std::ops::Range<u64> = 40..60;
 /// Longer than a watch lasts: who says nothing at all for so long is gone.
 const IDLE: Duration = Duration::from_secs(70);
 /// A watch that ended sooner did not really work.
-const SHORT: Duration = Duration::from_secs(1);
+const SHORT: Duration = Duration::from_millis(250);
 /// How often a kind that is not installed is asked for.
 const UNINSTALLED: Duration = Duration::from_secs(4);
 
