@@ -207,7 +207,9 @@ fn layers(f: &File) -> Vec<String> {
     if !manifest && shipped(f).is_none() {
         return Vec::new();
     }
-    code(&f.text).flat_map(|(n, l)| crates.iter().filter(move |c| named(l, c)).map(move |c| format!("line {n}: names `{c}`"))).collect()
+    // What only tests depend on is not shipped.
+    let text = if manifest { f.text.split("[dev-dependencies]").next().unwrap_or_default() } else { &f.text };
+    code(text).flat_map(|(n, l)| crates.iter().filter(move |c| named(l, c)).map(move |c| format!("line {n}: names `{c}`"))).collect()
 }
 
 fn left_over(f: &File) -> Vec<String> {

@@ -101,19 +101,32 @@ pub(super) fn plan(world: &World) -> Plans {
 }
 
 impl Plans {
-    fn add(&mut self, world: &World, services: &[&Arc<Service>], gateway: &Object<Gateway>, index: usize, server: &Server) -> Result<(), Problem> {
+    fn add(
+        &mut self,
+        world: &World,
+        services: &[&Arc<Service>],
+        gateway: &Object<Gateway>,
+        index: usize,
+        server: &Server,
+    ) -> Result<(), Box<Problem>> {
         let path = format!("spec.servers[{index}]");
         let warn = |field: &str, code, message: String| Problem::new(Severity::Warning, code, message).at(format!("{path}{field}"));
         let number = u16::try_from(server.port.number).ok().filter(|n| *n > 0);
-        let number =
-            number.ok_or_else(|| warn(".port.number", code::IGNORED, format!("{} is no port: the server is left out", server.port.number)))?;
+        let number = number
+            .ok_or_else(|| warn(".port.number", code::IGNORED, format!("{} is no port: the server is left out", server.port.number)))
+            .map_err(Box::new)?;
         let family = Protocol::named(&server.port.protocol).and_then(family);
-        let (protocol, family) = family.ok_or_else(|| {
-            warn(".port.protocol", code::IGNORED, format!("a gateway serves nothing in {}: the server is left out", server.port.protocol))
-        })?;
+        let (protocol, family) = family
+            .ok_or_else(|| {
+                warn(".port.protocol", code::IGNORED, format!("a gateway serves nothing in {}: the server is left out", server.port.protocol))
+            })
+            .map_err(Box::new)?;
         let bind = match server.bind.as_str() {
             "" => world.gateway.bind,
-            text => text.parse::<IpAddr>().map_err(|_| warn(".bind", code::NOT_YET, format!("not in force yet: listening on {text}")))?,
+            text => text
+                .parse::<IpAddr>()
+                .map_err(|_| warn(".bind", code::NOT_YET, format!("not in force yet: listening on {text}")))
+                .map_err(Box::new)?,
         };
         let key = ListenKey { bind, port: listen_port(world, services, number) };
         let planned = planned_server(gateway, index, server, number, protocol);
@@ -125,7 +138,7 @@ impl Plans {
         let first = &listener.servers[0].info;
         let skipped = |why: String| {
             let message = format!("port {} is taken: {why}; the server is skipped", key.port);
-            warn("", code::CONFLICT, message).hint(format!("{} spec.servers[{}] is older", first.gateway, first.index))
+            Box::new(warn("", code::CONFLICT, message).hint(format!("{} spec.servers[{}] is older", first.gateway, first.index)))
         };
         match (listener.family, family) {
             (Family::Http, Family::Http) | (Family::Tls, Family::Tls) => {}
