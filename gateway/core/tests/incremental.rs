@@ -114,6 +114,21 @@ type Step = (u8, u8, u8);
 fn apply(world: &mut World, (kind, which, variant): Step, changes: &mut Changes) {
     let pick = |pool: &'static [&'static str]| pool.get(variant as usize).copied();
     match kind % 5 {
+        0 if which >= 4 => {
+            let mut own = (*service("own", &[80, 81], None, false)).clone();
+            own.hostname = Hostname::new("own.gw.svc.cluster.local");
+            own.namespace = "gw".into();
+            own.selector = BTreeMap::from([("istio".into(), "ingressgateway".into())]);
+            own.ports[0].target = if variant < 6 { TargetPort::Number(8080) } else { TargetPort::Name("web".into()) };
+            own.ports[1].target = if variant % 3 == 1 { TargetPort::Number(8080) } else { TargetPort::Same };
+            let host = own.hostname.clone();
+            if variant == 0 {
+                world.catalog.services.remove(&host);
+            } else {
+                world.catalog.services.insert(host.clone(), Arc::new(own));
+            }
+            changes.services.insert(host);
+        }
         0 => {
             let name = HOSTS[which as usize % HOSTS.len()];
             let host = Hostname::new(&format!("{name}.app.svc.cluster.local"));

@@ -11,7 +11,7 @@ use isthmus_config::name::Hostname;
 use isthmus_config::object::Object;
 use isthmus_config::problem::{Problem, Severity};
 
-use super::delegate::{expand, reference};
+use super::delegate::expand;
 use super::hosts::{Facts, Hosts, Standing};
 use super::listeners::Family;
 use super::lookup::{Rules, qualify};
@@ -79,10 +79,6 @@ pub(super) fn make(world: &World, rules: &Rules, table: &mut Hosts<FragmentKey>,
         Family::Http => routes::compile(&mut making, &expansion.rules),
         Family::Tcp => tcp::compile(&mut making, root),
         Family::Tls => {}
-    }
-    if !root.spec.tls.is_empty() {
-        let problem = Problem::new(Severity::Warning, code::NOT_YET, "not in force yet: routing TLS by SNI");
-        making.fragment.problems.push(problem.of(reference(root), &root.origin).at("spec.tls"));
     }
     making.fragment
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use isthmus_config::istio::destination_rule::{ClientTlsMode, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy};
 use isthmus_config::istio::gateway::Gateway;
 use isthmus_config::istio::service_entry::{Resolution, ServiceEntry};
+use isthmus_config::istio::virtual_service::VirtualService;
 use isthmus_config::object::{Kind, Object, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
 
@@ -20,6 +21,7 @@ pub(super) fn update(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &Worl
     let objects: Vec<&ObjectRef> = if changes.all {
         let named = |kind| move |(namespace, name): &crate::model::NamespacedName| ObjectRef::new(kind, namespace.clone(), name.clone());
         all = (documents.destination_rules.keys().map(named(Kind::DestinationRule)))
+            .chain(documents.virtual_services.keys().map(named(Kind::VirtualService)))
             .chain(documents.gateways.keys().map(named(Kind::Gateway)))
             .chain(documents.service_entries.keys().map(named(Kind::ServiceEntry)))
             .chain(documents.envoy_filters.keys().map(named(Kind::EnvoyFilter)))
@@ -36,8 +38,8 @@ pub(super) fn update(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &Worl
             Kind::Gateway => documents.gateways.get(&name).map(|o| gateway(o, object)),
             Kind::ServiceEntry => documents.service_entries.get(&name).map(|o| service_entry(o, object)),
             Kind::EnvoyFilter => documents.envoy_filters.get(&name).map(|o| vec![line(o, object, "spec.configPatches", "EnvoyFilter patches")]),
-            Kind::VirtualService
-            | Kind::WorkloadEntry
+            Kind::VirtualService => documents.virtual_services.get(&name).map(|o| virtual_service(o, object)),
+            Kind::WorkloadEntry
             | Kind::WorkloadGroup
             | Kind::Service
             | Kind::EndpointSlice
@@ -63,11 +65,28 @@ fn gateway(object: &Object<Gateway>, name: &ObjectRef) -> Vec<Problem> {
     servers.map(|(i, _)| line(object, name, format!("spec.servers[{i}].defaultEndpoint"), "defaultEndpoint")).collect()
 }
 
+fn virtual_service(object: &Object<VirtualService>, name: &ObjectRef) -> Vec<Problem> {
+    let mut lines = Vec::new();
+    if !object.spec.tls.is_empty() && object.spec.gateways.iter().any(|g| g != "mesh") {
+        lines.push(line(object, name, "spec.tls", "routing TLS by SNI"));
+    }
+    for (i, http) in object.spec.http.iter().enumerate() {
+        let named = http.r#match.iter().enumerate().filter(|(_, block)| !block.stat_prefix.is_empty());
+        lines.extend(named.map(|(m, _)| line(object, name, format!("spec.http[{i}].match[{m}].statPrefix"), "statistics by route")));
+    }
+    lines
+}
+
 fn service_entry(object: &Object<ServiceEntry>, name: &ObjectRef) -> Vec<Problem> {
-    match object.spec.resolution {
+    const DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+    let mut lines = match object.spec.resolution {
         Resolution::DynamicDns => vec![line(object, name, "spec.resolution", "names taken from the request")],
         Resolution::None | Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => Vec::new(),
+    };
+    if object.meta.annotations.contains_key(DISTRIBUTION) {
+        lines.push(line(object, name, "metadata.annotations", "traffic distribution by locality"));
     }
+    lines
 }
 
 fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<Problem> {
