@@ -146,7 +146,7 @@ fn check_says_where_each_rule_is_in_force() {
     let vm = ["companion/routes.yaml", "vm/httpd.yaml", "vm/httpd-failover.yaml"];
     let (routes, backends, why, problems) = in_force(&vm, "DestinationRule", "dr-httpd");
     assert!(routes == 0 && backends == 0 && !why.is_empty(), "a refused rule is in force nowhere: {routes}, {backends}, {why:?}");
-    let paths: Vec<_> = problems.iter().filter(|p| p["severity"] == "error").filter_map(|p| p["path"].as_str()).collect();
+    let paths: Vec<_> = problems.iter().filter(|p| p["severity"] == "error" && p["name"] == "dr-httpd").filter_map(|p| p["path"].as_str()).collect();
     assert!(paths.len() == 2 && paths.iter().all(|p| p.contains("localityLbSetting.failover[")), "two field paths: {paths:?}");
 
     let (routes, _, why, problems) = in_force(&["companion/routes.yaml", "resilience/retry-abort.yaml"], "VirtualService", "nginx-svc");
