@@ -16,3 +16,6 @@ pub(crate) use serve::{Scrape, metrics, serve, status};
 
 /// The code of problems that only say that a kind is not used (discovery's).
 pub(crate) const NOT_USED: &str = "ISM0203";
+
+#[cfg(test)]
+mod tests;

@@ -91,13 +91,14 @@ impl Stage {
     fn greeting(&self, ports: Ports) -> String {
         let admin = if ports.admin == 15000 { String::new() } else { format!(" --admin {}", self.admin) };
         let gateway = self.gateway;
+        let me = std::env::args().next().unwrap_or_else(|| "isthmus".to_owned());
         let lines = [
             format!("{} serves three clusters and two VMs on http://{gateway}", self.out.paint(Paint::Bold, "isthmus")),
             format!("files    {}", self.directory.display()),
             format!("by hand  curl -H 'Host: reviews.demo' http://{gateway}/"),
-            format!("         isthmus try http://reviews.demo/ -n 100{admin}"),
-            format!("         isthmus explain http://reviews.demo/ -H 'x-user: jason'{admin}"),
-            format!("         isthmus get endpoints{admin}"),
+            format!("         {me} try http://reviews.demo/ -n 100{admin}"),
+            format!("         {me} explain http://reviews.demo/ -H 'x-user: jason'{admin}"),
+            format!("         {me} get endpoints{admin}"),
         ];
         lines.join("\n") + "\n"
     }
