@@ -25,12 +25,19 @@ pub(crate) struct Client<'c> {
     link: Link<'c>,
     /// The request was HEAD: bodies are not sent.
     head: bool,
-    /// The status sent, 0 before.
-    status: u16,
-    sent: u64,
+    sent: Sent,
     ended: bool,
-    /// The head sent, for the log.
-    headers: Option<HeaderMap>,
+}
+
+/// What the client was sent, for the log.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// The status, 0 where none was sent.
+    pub(crate) status: u16,
+    /// The headers.
+    pub(crate) headers: Option<HeaderMap>,
+    /// Bytes of the body.
+    pub(crate) bytes: u64,
 }
 
 enum Link<'c> {
@@ -56,27 +63,27 @@ pub(crate) enum Notice {
 impl<'c> Client<'c> {
     /// A client on an HTTP/1 connection; `close` says that the connection ends after this request, `closing` may say it later.
     pub(crate) fn http1(out: &'c mut Outgoing, http10: bool, close: bool, closing: &'c AtomicBool, head: bool) -> Self {
-        Self { link: Link::Http1 { out, http10, close, closing, framing: Framing::None }, head, status: 0, sent: 0, ended: false, headers: None }
+        Self { link: Link::Http1 { out, http10, close, closing, framing: Framing::None }, head, sent: Sent::default(), ended: false }
     }
     /// A client on an HTTP/2 stream.
     pub(crate) fn http2(respond: SendResponse<Bytes>, head: bool) -> Self {
-        Self { link: Link::Http2(Stream::Idle(respond)), head, status: 0, sent: 0, ended: false, headers: None }
+        Self { link: Link::Http2(Stream::Idle(respond)), head, sent: Sent::default(), ended: false }
     }
     /// The status sent, 0 where none was.
     pub(crate) fn status(&self) -> u16 {
-        self.status
+        self.sent.status
     }
-    /// The headers sent.
-    pub(crate) fn headers(&self) -> Option<&HeaderMap> {
-        self.headers.as_ref()
+    /// What was sent.
+    pub(crate) fn sent(&self) -> &Sent {
+        &self.sent
     }
-    /// Body bytes sent.
-    pub(crate) fn sent(&self) -> u64 {
+    /// What was sent, by itself.
+    pub(crate) fn into_sent(self) -> Sent {
         self.sent
     }
     /// True once the response's head has been written.
     pub(crate) fn has_begun(&self) -> bool {
-        self.status != 0
+        self.sent.status != 0
     }
     /// True where the response has been written to its end.
     pub(crate) fn has_ended(&self) -> bool {
@@ -120,7 +127,7 @@ impl<'c> Client<'c> {
         if status != StatusCode::SWITCHING_PROTOCOLS && !headers.contains_key(DATE) {
             headers.insert(DATE, super::worker::date());
         }
-        self.status = status.as_u16();
+        self.sent.status = status.as_u16();
         self.ended = last;
         let bare = self.head || status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
         match &mut self.link {
@@ -137,7 +144,7 @@ impl<'c> Client<'c> {
                 *close |= *framing == Framing::UntilClose || closing.load(Ordering::Relaxed);
                 let says_close = *close && !status.is_informational();
                 encode::response(out.head(), *http10, status, &headers, *framing, says_close);
-                self.headers = Some(headers);
+                self.sent.headers = Some(headers);
                 if last { out.send(&[], &[]) } else { Ok(()) }
             }
             Link::Http2(stream) => {
@@ -149,7 +156,7 @@ impl<'c> Client<'c> {
                 let mut response = Response::new(());
                 *response.status_mut() = status;
                 *response.headers_mut() = headers.clone();
-                self.headers = Some(headers);
+                self.sent.headers = Some(headers);
                 let Stream::Idle(mut respond) = std::mem::replace(stream, Stream::Over) else { return Ok(()) };
                 let open = respond.send_response(response, last).map_err(io::Error::other)?;
                 *stream = Stream::Open(open);
@@ -160,7 +167,7 @@ impl<'c> Client<'c> {
 
     /// Writes a piece of the body; `last` says that nothing follows.
     pub(crate) fn body(&mut self, bytes: Bytes, last: bool) -> io::Result<()> {
-        self.sent += bytes.len() as u64;
+        self.sent.bytes += bytes.len() as u64;
         match &mut self.link {
             Link::Http1 { out, framing, .. } => framing.send(out, &bytes, last)?,
             Link::Http2(Stream::Open(stream)) if last || !bytes.is_empty() => stream.send_data(bytes, last).map_err(io::Error::other)?,

@@ -5,11 +5,13 @@
 //! becomes a request.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::header::HOST;
 use http::{HeaderMap, Method, Request as Message};
+use isthmus_core::decide::Exchange;
 use isthmus_core::failure::{Failure, Flags};
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_http::RequestHeader;
@@ -17,11 +19,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::Body;
-use super::client::Client;
+use super::client::{Client, Sent};
 use super::guard::{self, Facts, Scan};
-use super::relay::Ending;
+use super::relay::{Ending, HOLD};
 use super::request::{Request, Version};
-use super::{Visit, exchange, record, tunnel};
+use super::tunnel::{self, OnDrop, Passed};
+use super::{Visit, exchange, record};
 use crate::upstream::{Outgoing, Wire};
 
 /// How long a connection may stay unused.
@@ -49,6 +52,7 @@ pub(crate) async fn serve(visit: Visit, stream: TcpStream, ahead: BytesMut) {
     let mut wire = Box::new(Wire::new(read, ahead));
     let mut out = Outgoing::new(write);
     let mut idle = Box::pin(sleep_until(Instant::now() + IDLE));
+    let mut hold = Box::pin(sleep_until(Instant::now() + HOLD));
     let mut closing = visit.closing.clone();
     let mut going = std::pin::pin!(closing.told());
     loop {
@@ -60,11 +64,11 @@ pub(crate) async fn serve(visit: Visit, stream: TcpStream, ahead: BytesMut) {
             }
             Wait::Over => return,
         };
-        match one(&visit, wire, &mut out, facts).await {
+        match one(&visit, wire, &mut out, facts, hold.as_mut()).await {
             After::Next(next) => wire = next,
             After::Close(Some(wire)) => return linger(*wire, out).await,
             After::Close(None) => return,
-            After::Tunnel(wire, far) => return tunnel::run(*wire, out, far).await,
+            After::Tunnel(wire, tunnel) => return tunnel.run(&visit, *wire, out).await,
         }
         if visit.closing.is_told() {
             return;
@@ -77,7 +81,29 @@ enum After {
     Next(Box<Wire>),
     /// Nothing; what is left is read for a while where the request was not read whole.
     Close(Option<Box<Wire>>),
-    Tunnel(Box<Wire>, (Box<Wire>, Outgoing)),
+    Tunnel(Box<Wire>, Box<Tunnel>),
+}
+
+/// A request that has become a tunnel.
+struct Tunnel {
+    request: Request,
+    sent: Sent,
+    exchange: Exchange,
+    ending: Ending,
+}
+
+impl Tunnel {
+    async fn run(self, visit: &Visit, near: Wire, near_out: Outgoing) {
+        let Self { request, mut sent, exchange, mut ending } = self;
+        let Some((far, far_out)) = ending.tunnel.take() else { return };
+        let passed = Passed::default();
+        let told = OnDrop(|| {
+            sent.bytes = passed.sent.load(Ordering::Relaxed);
+            record(visit, &request, &sent, passed.received.load(Ordering::Relaxed), Some(&exchange), &ending);
+        });
+        tunnel::join(near, near_out, *far, far_out, &passed).await;
+        drop(told);
+    }
 }
 
 async fn head(wire: &mut Wire, mut idle: Pin<&mut Sleep>, mut going: Pin<&mut impl Future<Output = ()>>) -> Wait {
@@ -123,7 +149,7 @@ async fn head(wire: &mut Wire, mut idle: Pin<&mut Sleep>, mut going: Pin<&mut im
     }
 }
 
-async fn one(visit: &Visit, mut wire: Box<Wire>, out: &mut Outgoing, mut facts: Facts) -> After {
+async fn one(visit: &Visit, mut wire: Box<Wire>, out: &mut Outgoing, mut facts: Facts, hold: Pin<&mut Sleep>) -> After {
     let target = target(&mut wire, &mut facts);
     wire.serve_exactly(facts.length);
     if facts.chunked {
@@ -142,17 +168,17 @@ async fn one(visit: &Visit, mut wire: Box<Wire>, out: &mut Outgoing, mut facts: 
     let closing = visit.closing.flag.clone();
     let mut client = Client::http1(out, version == Version::Http10, facts.close, &closing, facts.head);
     let mut body = if has_body { Body::http1(&mut session) } else { Body::nothing() };
-    let Ending { tunnel, .. } = exchange(visit, &mut request, &mut client, &mut body).await;
-    let whole = body.is_over();
-    let closes = client.closes();
-    if let Some(far) = tunnel {
+    let tunnel = exchange(visit, &mut request, &mut client, &mut body, hold).await;
+    let (whole, closes, ended) = (body.is_over(), client.closes(), client.has_ended());
+    if let Some((exchange, ending)) = tunnel {
+        let sent = client.into_sent();
         return match into_wire(session.into_inner()) {
-            Some(wire) => After::Tunnel(wire, far),
+            Some(wire) => After::Tunnel(wire, Box::new(Tunnel { request, sent, exchange, ending })),
             None => After::Close(None),
         };
     }
     if closes || !whole {
-        return After::Close(into_wire(session.into_inner()).filter(|_| !whole || client.has_ended()));
+        return After::Close(into_wire(session.into_inner()).filter(|_| !whole || ended));
     }
     session.set_server_keepalive(Some(0));
     match session.reuse().await {
@@ -223,7 +249,7 @@ async fn wrong(visit: &Visit, out: &mut Outgoing, failure: Failure) {
         client.cut();
     }
     let ending = Ending { flags, details: Some(row.details), ..Ending::default() };
-    record(visit, &request, &client, &Body::nothing(), None, &ending);
+    record(visit, &request, client.sent(), 0, None, &ending);
 }
 
 /// Closes our side, and reads what still comes for a moment: a close with bytes unread would take the answer back.

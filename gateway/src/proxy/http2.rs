@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::body::Body;
 use super::client::Client;
+use super::relay::HOLD;
 use super::request::{Request, Version};
 use super::{Visit, exchange, refuse};
 
@@ -127,7 +128,11 @@ async fn one(visit: &Visit, message: Message<RecvStream>, respond: SendResponse<
         () => None,
     };
     match failure {
-        Some(failure) => drop(refuse(visit, &request, &mut client, &mut body, failure).await),
-        None => drop(exchange(visit, &mut request, &mut client, &mut body).await),
+        Some(failure) => refuse(visit, &request, &mut client, &mut body, failure).await,
+        None => {
+            let hold = std::pin::pin!(tokio::time::sleep(HOLD));
+            // Requests on HTTP/2 never become tunnels.
+            let _ = exchange(visit, &mut request, &mut client, &mut body, hold).await;
+        }
     }
 }

@@ -21,6 +21,7 @@ mod tunnel;
 mod worker;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -32,6 +33,7 @@ use isthmus_core::route::forwarding;
 use isthmus_core::snapshot::ListenKey;
 use rand::Rng;
 use tokio::sync::watch;
+use tokio::time::Sleep;
 
 pub(crate) use http1::serve as http1;
 pub(crate) use http2::serve as http2;
@@ -42,7 +44,7 @@ pub(crate) use worker::Published;
 use crate::observe::{Observe, Record, RequestPart};
 use crate::upstream::Upstream;
 use body::Body;
-use client::Client;
+use client::{Client, Sent};
 use kept::Kept;
 use relay::{Ending, Relay};
 use request::Request;
@@ -122,8 +124,15 @@ impl Closing {
     }
 }
 
-/// Serves one request, from its head to its last byte and its line in the access log.
-async fn exchange(visit: &Visit, request: &mut Request, client: &mut Client<'_>, body: &mut Body<'_>) -> Ending {
+/// Serves one request, from its head to its last byte and its line in the access log. Where a tunnel has begun, the rest is
+/// the caller's, its line included.
+async fn exchange(
+    visit: &Visit,
+    request: &mut Request,
+    client: &mut Client<'_>,
+    body: &mut Body<'_>,
+    hold: Pin<&mut Sleep>,
+) -> Option<(Exchange, Ending)> {
     let engine = &*visit.engine;
     let mut rng = worker::chance();
     let pin = engine.published.pin();
@@ -131,10 +140,12 @@ async fn exchange(visit: &Visit, request: &mut Request, client: &mut Client<'_>,
     let (trusted_proxies, normalization) = mode.unwrap_or_default();
     // A tunnel is no route's business (6.6).
     if request.method == http::Method::CONNECT {
-        return refuse(visit, request, client, body, Failure::NoRoute).await;
+        refuse(visit, request, client, body, Failure::NoRoute).await;
+        return None;
     }
     if let Err(failure) = request.settle(normalization) {
-        return refuse(visit, request, client, body, failure).await;
+        refuse(visit, request, client, body, failure).await;
+        return None;
     }
     let arrival = forwarding::Arrival { peer: visit.peer.ip(), local: visit.local.ip(), tls: false, trusted_proxies, random: rng.random() };
     let trial = engine.observe.trials.take(&mut request.headers);
@@ -144,32 +155,31 @@ async fn exchange(visit: &Visit, request: &mut Request, client: &mut Client<'_>,
     drop(pin);
     let held = match found {
         Found::Route(held) => held,
-        Found::Answer { reply, details, flag } => return answer(visit, request, client, body, reply, details, flag).await,
+        Found::Answer { reply, details, flag } => {
+            answer(visit, request, client, body, reply, details, flag).await;
+            return None;
+        }
     };
     let (exchange, first) = Exchange::begin(held, &request.head(), &down, Instant::now(), &mut rng, Ledger::Live);
-    let mut relay = Relay { engine, request, down: &down, exchange, rng, client, body, trial, ending: Ending::default(), kept: Kept::default() };
+    let mut relay =
+        Relay { engine, request, down: &down, exchange, rng, client, body, trial, ending: Ending::default(), kept: Kept::default(), hold };
     relay.run(first).await;
     let Relay { exchange, ending, .. } = relay;
-    record(visit, request, client, body, Some(&exchange), &ending);
-    ending
+    if ending.tunnel.is_some() {
+        return Some((exchange, ending));
+    }
+    record(visit, request, client.sent(), body.received(), Some(&exchange), &ending);
+    None
 }
 
 /// Answers a request that is wrong in itself.
-async fn refuse(visit: &Visit, request: &Request, client: &mut Client<'_>, body: &mut Body<'_>, failure: Failure) -> Ending {
+async fn refuse(visit: &Visit, request: &Request, client: &mut Client<'_>, body: &mut Body<'_>, failure: Failure) {
     let row = failure.row();
-    answer(visit, request, client, body, failure.reply(false, false), row.details, row.flag).await
+    answer(visit, request, client, body, failure.reply(false, false), row.details, row.flag).await;
 }
 
 /// Answers without a route.
-async fn answer(
-    visit: &Visit,
-    request: &Request,
-    client: &mut Client<'_>,
-    body: &mut Body<'_>,
-    mut reply: Reply,
-    details: &'static str,
-    flag: Flag,
-) -> Ending {
+async fn answer(visit: &Visit, request: &Request, client: &mut Client<'_>, body: &mut Body<'_>, mut reply: Reply, details: &'static str, flag: Flag) {
     body.discard().await;
     reply.close |= !body.is_over();
     let mut flags = Flags::default();
@@ -178,12 +188,11 @@ async fn answer(
     if client.reply(reply).is_err() || client.drained().await.is_err() {
         client.cut();
     }
-    record(visit, request, client, body, None, &ending);
-    ending
+    record(visit, request, client.sent(), body.received(), None, &ending);
 }
 
 /// Hands the request to the access log and the metrics.
-fn record(visit: &Visit, request: &Request, client: &Client<'_>, body: &Body<'_>, exchange: Option<&Exchange>, ending: &Ending) {
+fn record(visit: &Visit, request: &Request, sent: &Sent, received: u64, exchange: Option<&Exchange>, ending: &Ending) {
     let told = ending.told.as_ref();
     let path = match told.and_then(|t| t.target.as_deref()) {
         Some(target) => target.into(),
@@ -208,13 +217,13 @@ fn record(visit: &Visit, request: &Request, client: &Client<'_>, body: &Body<'_>
             headers: told.map_or(&request.headers, |t| &t.headers),
             grpc: isthmus_core::policy::is_grpc(&request.headers),
         }),
-        code: client.status(),
+        code: sent.status,
         flags,
         details: ending.details.or(exchange.map(Exchange::details)).unwrap_or(""),
         transport_failure: ending.transport,
-        received: body.received(),
-        sent: client.sent(),
-        response: client.headers(),
+        received,
+        sent: sent.bytes,
+        response: sent.headers.as_ref(),
         grpc_status: ending.grpc_status,
         backend: slot.map(|s| &*s.name).or(backend.as_deref()).unwrap_or(""),
         slot,

@@ -4,6 +4,7 @@
 //! something, the client taking more or leaving, time passing. Each becomes an event for the machine, whose step is
 //! obeyed. Nothing is decided here; what cannot be done (a body that is not framed as it says) ends the request.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use isthmus_core::balance::Ledger;
 use isthmus_core::decide::{Downstream, Event, Exchange, RequestHead, Reset, Step};
 use isthmus_core::failure::{Failure, Flag, Flags};
 use rand::rngs::SmallRng;
+use tokio::time::Sleep;
 
 use super::body::{Body, BodyError, Piece};
 use super::client::{Client, Notice};
@@ -24,7 +26,7 @@ use crate::observe::Trial;
 use crate::upstream::{Outgoing, Wire};
 
 /// After so long a request lets go of the world it was routed in.
-const HOLD: Duration = Duration::from_secs(5);
+pub(super) const HOLD: Duration = Duration::from_secs(5);
 
 /// How long a client may take to take the end of its answer.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -41,6 +43,8 @@ pub(super) struct Relay<'r, 'c, 'b> {
     pub(super) trial: Option<Trial>,
     pub(super) ending: Ending,
     pub(super) kept: Kept,
+    /// Rings when it is time to let go of the world; one timer serves all requests of a connection.
+    pub(super) hold: Pin<&'r mut Sleep>,
 }
 
 /// What is told of a request beside what its exchange knows.
@@ -144,7 +148,7 @@ impl Relay<'_, '_, '_> {
     pub(super) async fn converse(&mut self, reader: &mut Reader, writer: &mut Writer) -> Step {
         let mut sending = self.resend(writer);
         let mut begun = false;
-        let mut held_until = Some(Instant::now() + HOLD);
+        let mut holds = true;
         loop {
             let expires = self.exchange.expires();
             let client_ready = !begun || self.client.is_ready();
@@ -160,7 +164,12 @@ impl Relay<'_, '_, '_> {
                         let step = self.head(status, headers, length, last);
                         begun = matches!(step, Step::Forward);
                         match begun {
-                            true if last || status == 101 => self.tell(Event::ResponseEnd),
+                            // A tunnel's exchange ends with the tunnel.
+                            true if status == 101 => {
+                                self.exchange.keep();
+                                Step::End
+                            }
+                            true if last => self.tell(Event::ResponseEnd),
                             true => Step::Go,
                             false => step,
                         }
@@ -220,9 +229,14 @@ impl Relay<'_, '_, '_> {
                     Notice::Gone => self.tell(Event::ClientGone),
                 },
                 () = passed(expires), if expires.is_some() => self.tell(Event::Expired),
-                () = passed(held_until), if begun && held_until.is_some() => {
-                    self.exchange.keep();
-                    held_until = None;
+                () = self.hold.as_mut(), if holds => {
+                    let until = self.request.started + HOLD;
+                    if until <= Instant::now() {
+                        self.exchange.keep();
+                        holds = false;
+                    } else {
+                        self.hold.as_mut().reset(until.into());
+                    }
                     Step::Go
                 }
             };

@@ -10,7 +10,7 @@ use isthmus_core::snapshot::{Destination, Front};
 use rand::Rng;
 use tokio::net::TcpStream;
 
-use super::tunnel::{self, Passed};
+use super::tunnel::{self, OnDrop, Passed};
 use super::{Visit, worker};
 use crate::observe::Record;
 use crate::upstream::{Outgoing, Wire, dial};
@@ -33,37 +33,44 @@ pub(crate) async fn serve(visit: Visit, stream: TcpStream, ahead: BytesMut) {
     let (start, wall) = (Instant::now(), SystemTime::now());
     let passed = Passed::default();
     let mut told = Told::default();
-    if let Some(far) = reach(&visit, &mut told).await {
-        let _meter = visit.engine.observe.metrics.stream(told.slot.as_ref(), told.member.as_ref(), told.flags);
-        let _in_flight = told.member.as_ref().map(|m| m.state.enter());
+    let far = reach(&visit, &mut told).await;
+    let meter = far.is_some().then(|| visit.engine.observe.metrics.stream(told.slot.as_ref(), told.member.as_ref(), told.flags));
+    let in_flight = told.member.as_ref().map(|m| m.state.enter());
+    let ended = OnDrop(|| {
+        let (received, sent) = (passed.received.load(Ordering::Relaxed), passed.sent.load(Ordering::Relaxed));
+        if let Some(meter) = &meter {
+            meter.received(received);
+            meter.sent(sent);
+        }
+        visit.engine.observe.ended(&Record {
+            start: wall,
+            duration: start.elapsed(),
+            request: None,
+            code: 0,
+            flags: told.flags,
+            details: "",
+            transport_failure: told.transport,
+            received,
+            sent,
+            response: None,
+            grpc_status: None,
+            backend: &told.backend,
+            slot: told.slot.as_ref(),
+            member: told.member.as_ref(),
+            upstream_local: told.local,
+            local: visit.local,
+            peer: visit.peer,
+            server_name: "",
+            route: "",
+        });
+    });
+    if let Some(far) = far {
         let (read, write) = stream.into_split();
         let (far_read, far_write) = far.into_split();
         let (near, far) = (Wire::new(read, ahead), Wire::new(far_read, BytesMut::new()));
         tunnel::join(near, Outgoing::new(write), far, Outgoing::new(far_write), &passed).await;
-        _meter.received(passed.received.load(Ordering::Relaxed));
-        _meter.sent(passed.sent.load(Ordering::Relaxed));
     }
-    visit.engine.observe.ended(&Record {
-        start: wall,
-        duration: start.elapsed(),
-        request: None,
-        code: 0,
-        flags: told.flags,
-        details: "",
-        transport_failure: told.transport,
-        received: passed.received.load(Ordering::Relaxed),
-        sent: passed.sent.load(Ordering::Relaxed),
-        response: None,
-        grpc_status: None,
-        backend: &told.backend,
-        slot: told.slot.as_ref(),
-        member: told.member.as_ref(),
-        upstream_local: told.local,
-        local: visit.local,
-        peer: visit.peer,
-        server_name: "",
-        route: "",
-    });
+    drop((ended, in_flight));
 }
 
 /// Draws destination and endpoint, and connects. What fails is told by flags; the client's connection is closed.

@@ -25,10 +25,13 @@ pub(super) struct Passed {
     pub(super) sent: AtomicU64,
 }
 
-/// Runs a tunnel that began as HTTP/1, after the heads.
-pub(super) async fn run(near: Wire, near_out: Outgoing, far: (Box<Wire>, Outgoing)) {
-    let passed = Passed::default();
-    join(near, near_out, *far.0, far.1, &passed).await;
+/// Does something in any case: also where the drain time ends a connection, and with it the task.
+pub(super) struct OnDrop<F: FnMut()>(pub(super) F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 /// Carries bytes until both sides have ended, one breaks, or nothing comes for too long.

@@ -26,10 +26,11 @@ pub(crate) async fn dial(address: &Address, limit: Duration) -> Result<TcpStream
 
 /// What a system error means for the attempt.
 pub(crate) fn connect_error(cause: &io::Error) -> ConnectError {
-    match cause.kind() {
-        io::ErrorKind::TimedOut => ConnectError::Timeout,
-        io::ErrorKind::ConnectionRefused => ConnectError::Refused,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ConnectError::Unreachable,
-        _ => ConnectError::Failed,
-    }
+    const KNOWN: [(io::ErrorKind, ConnectError); 4] = [
+        (io::ErrorKind::TimedOut, ConnectError::Timeout),
+        (io::ErrorKind::ConnectionRefused, ConnectError::Refused),
+        (io::ErrorKind::HostUnreachable, ConnectError::Unreachable),
+        (io::ErrorKind::NetworkUnreachable, ConnectError::Unreachable),
+    ];
+    KNOWN.iter().find(|(kind, _)| *kind == cause.kind()).map_or(ConnectError::Failed, |(_, error)| *error)
 }

@@ -7,7 +7,6 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
 /// The write half of a connection.
@@ -22,10 +21,6 @@ impl Outgoing {
     /// Nothing written yet.
     pub(crate) fn new(half: OwnedWriteHalf) -> Self {
         Self { half, kept: BytesMut::new(), written: 0 }
-    }
-    /// The socket, to look at.
-    pub(crate) fn socket(&self) -> &TcpStream {
-        self.half.as_ref()
     }
     /// Where a message head is put together; [`Outgoing::send`] takes it along.
     pub(crate) fn head(&mut self) -> &mut BytesMut {
