@@ -156,7 +156,7 @@ fn facts(head: &[u8]) -> Result<Facts, Failure> {
         body: seen.chunked || seen.length.is_some_and(|n| n > 0),
         chunked: seen.chunked,
         head: method == b"HEAD",
-        upgrade: seen.upgrade && seen.connection_upgrade && !http10,
+        upgrade: seen.upgrade && seen.connection_upgrade && !http10 && method == b"GET" && !seen.chunked && seen.length.unwrap_or(0) == 0,
     })
 }
 
@@ -275,6 +275,8 @@ mod tests {
         assert!(facts("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n").body);
         assert!(!facts("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").body);
         assert!(facts("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\r\n").upgrade);
+        assert!(!facts("POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n").upgrade);
+        assert!(!facts("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 1\r\n\r\n").upgrade);
         assert!(!facts("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n").upgrade);
         assert_eq!(blank(b"\r\n\r\nGET"), 4);
     }

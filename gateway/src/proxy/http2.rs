@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::header::{CONTENT_LENGTH, HOST};
-use http::{Method, Request as Message};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request as Message};
 use isthmus_core::failure::Failure;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v2::server::{default_h2_options, handshake};
@@ -105,12 +105,24 @@ async fn unused(active: &Active) {
     }
 }
 
+/// Cookies may come in several fields on HTTP/2; elsewhere they are one (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    if let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) {
+        let all: Vec<&[u8]> = [first, second].into_iter().chain(crumbs).collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+            headers.insert(COOKIE, joined);
+        }
+    }
+}
+
 async fn one(visit: &Visit, message: Message<RecvStream>, respond: SendResponse<Bytes>) {
     let (mut parts, stream) = message.into_parts();
     let target = parts.uri.path_and_query().map_or_else(|| "/".to_owned(), |t| t.as_str().to_owned());
     let named = parts.uri.authority().map(|a| a.as_str().to_owned());
     let hosts = parts.headers.get_all(HOST).iter().count();
     let host = parts.headers.remove(HOST).and_then(|h| h.to_str().ok().map(str::to_owned));
+    join_cookies(&mut parts.headers);
     let lengths = parts.headers.get_all(CONTENT_LENGTH).iter().count();
     let fields = parts.headers.len();
     let missing = named.is_none() && host.is_none();

@@ -12,6 +12,7 @@ use http::HeaderMap;
 use isthmus_core::balance::Ledger;
 use isthmus_core::decide::{Downstream, Event, Exchange, RequestHead, Reset, Step};
 use isthmus_core::failure::{Failure, Flag, Flags};
+use isthmus_core::route::forwarding;
 use rand::rngs::SmallRng;
 use tokio::time::Sleep;
 
@@ -157,7 +158,8 @@ impl Relay<'_, '_, '_> {
             let step = tokio::select! {
                 biased;
                 heard = reader.next(), if client_ready => match heard {
-                    Heard::Inform(status, headers) => {
+                    Heard::Inform(status, mut headers) => {
+                        forwarding::strip_response(&mut headers);
                         if self.client.inform(status, &headers).is_err() { self.tell(Event::ClientGone) } else { Step::Go }
                     }
                     Heard::Head { status, headers, length, last } => {

@@ -194,3 +194,16 @@ async fn an_idle_connection_that_closed_is_not_used() {
     assert!(client.head().await.starts_with("HTTP/1.1 204 "));
     assert!(gateway.engine.upstream.pool.idle() <= 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_head_has_a_minute_from_its_first_byte() {
+    let (address, _connections) = backend().await;
+    let gateway = gateway(address, "http", "");
+    let mut client = Peer::connect(gateway.address).await;
+    client.say("GET / HTTP/1.1\r\nHost").await;
+    let begun = tokio::time::Instant::now();
+    let mut answer = String::new();
+    client.stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("request header timeout"), "{answer}");
+    assert!((60..65).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}

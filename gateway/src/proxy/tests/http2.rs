@@ -110,8 +110,12 @@ async fn an_empty_last_frame_ends_the_chunks_once() {
     let response = timeout(LONG, response).await.unwrap().unwrap();
     assert!(!response.headers().contains_key("transfer-encoding") && !response.headers().contains_key("x"));
     assert_eq!(collect(&mut response.into_body()).await.0, "hi");
-    let (response, _) = client.send_request(request("GET", "/2"), true).unwrap();
+    let mut crumbled = request("GET", "/2");
+    crumbled.headers_mut().append("cookie", "a=1".parse().unwrap());
+    crumbled.headers_mut().append("cookie", "b=2".parse().unwrap());
+    let (response, _) = client.send_request(crumbled, true).unwrap();
     let head = far.head().await;
+    assert!(head.contains("cookie: a=1; b=2\r\n"), "{head}");
     assert!(head.starts_with("GET /2 HTTP/1.1\r\nhost: a.test\r\n"), "{head}");
     far.say("HTTP/1.1 204 No Content\r\n\r\n").await;
     assert_eq!(timeout(LONG, response).await.unwrap().unwrap().status().as_u16(), 204);
