@@ -15,7 +15,6 @@ use super::delegate::expand;
 use super::hosts::{Facts, Hosts, Standing};
 use super::listeners::Family;
 use super::lookup::{Rules, qualify};
-use super::report::code;
 use super::{routes, tcp};
 use crate::balance::{BackendKey, HashKey, Slot};
 use crate::model::{NamespacedName, World};
