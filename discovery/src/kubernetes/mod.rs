@@ -14,6 +14,7 @@ use isthmus_config::parse::Document;
 use crate::source::Fact;
 
 pub use intern::Interner;
+pub(crate) use node::without_region;
 
 /// What an object says, or `None` where it says nothing to a gateway: a failed pod (M-17), a slice of names (M-16), a secret.
 pub fn fact(document: Document, interner: &mut Interner) -> Option<Fact> {

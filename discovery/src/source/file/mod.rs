@@ -22,7 +22,7 @@ use isthmus_config::validate::validate;
 use tracing::{info, warn};
 
 use super::{Batch, Event, Fact, Partition, SourceId, Via};
-use crate::kubernetes::{Interner, fact};
+use crate::kubernetes::{Interner, fact, without_region};
 use held::{Held, Place};
 use walk::{Content, Stamp, Tree};
 
@@ -299,9 +299,9 @@ impl FileSource {
             | Document::Service(_)
             | Document::EndpointSlice(_)
             | Document::Pod(_)
-            | Document::Node(_)
             | Document::Namespace(_)
             | Document::Secret(_) => {}
+            Document::Node(node) => own.extend(without_region(node)),
         }
         let fact = fact(document, &mut self.interner)?;
         match &fact {
