@@ -19,10 +19,9 @@ pub fn isthmus() -> PathBuf {
 /// An empty folder of the target directory, for what outlives its test; one test binary at a time uses it.
 pub fn scratch(name: &str) -> PathBuf {
     let folder = profile().parent().expect("a profile folder has a parent").join("tmp").join(name);
-    match std::fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{}: {error}", folder.display()),
-        _ => {}
-    }
+    let emptied = std::fs::remove_dir_all(&folder);
+    let gone = emptied.as_ref().map_or_else(|e| e.kind() == std::io::ErrorKind::NotFound, |()| true);
+    assert!(gone, "{}: {emptied:?}", folder.display());
     std::fs::create_dir_all(&folder).expect("the target directory can be written");
     folder
 }

@@ -228,10 +228,8 @@ impl ApiServer {
     /// Deletes an object, if it is there.
     pub fn delete(&self, object: &Value) {
         let grace = if object["kind"] == "Pod" { "?gracePeriodSeconds=0" } else { "" };
-        match self.call("DELETE", &format!("{}{grace}", path(object)), None) {
-            Err(reason) if !reason.starts_with("404") => panic!("{reason}"),
-            _ => {}
-        }
+        let deleted = self.call("DELETE", &format!("{}{grace}", path(object)), None);
+        assert!(deleted.as_ref().map_or_else(|reason| reason.starts_with("404"), |_| true), "{deleted:?}");
     }
 }
 
