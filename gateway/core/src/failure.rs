@@ -104,6 +104,17 @@ impl Failure {
         }
     }
 
+    /// `response_code_details` where the stream broke after the response had begun.
+    pub fn after_response(self) -> &'static str {
+        if self == Self::UpstreamProtocol {
+            "upstream_reset_after_response_started{protocol_error}"
+        } else if self == Self::RemoteReset {
+            "upstream_reset_after_response_started{remote_reset}"
+        } else {
+            "upstream_reset_after_response_started{connection_termination}"
+        }
+    }
+
     /// The body; `retried` says that retries were made, which a reset's body tells (6.2).
     pub fn body(self, retried: bool) -> String {
         let row = self.row();
@@ -251,10 +262,10 @@ impl Flags {
 
     /// Adds a flag, once.
     pub fn set(&mut self, flag: Flag) {
-        if !self.has(flag) {
-            if let Some(free) = self.0.iter_mut().find(|f| **f == Flag::None) {
-                *free = flag;
-            }
+        if !self.has(flag)
+            && let Some(free) = self.0.iter_mut().find(|f| **f == Flag::None)
+        {
+            *free = flag;
         }
     }
     /// True where the flag is set; `None` always is.

@@ -215,10 +215,9 @@ impl Exchange {
         if self.phase != Phase::Trying {
             return Step::Go;
         }
-        if self.forward().is_some_and(|f| f.retry.wants_status(status, grpc_status(headers), headers)) {
-            if let Some(step) = self.again(now, rng) {
-                return step;
-            }
+        let wanted = self.forward().is_some_and(|f| f.retry.wants_status(status, grpc_status(headers), headers));
+        if wanted && let Some(step) = self.again(now, rng) {
+            return step;
         }
         self.try_deadline = None;
         self.phase = Phase::Answering;
@@ -232,18 +231,13 @@ impl Exchange {
             Phase::Waiting | Phase::Done => Step::Go,
             Phase::Answering => {
                 self.flags.set(failure.row().flag);
-                self.details = match failure {
-                    Failure::UpstreamProtocol => "upstream_reset_after_response_started{protocol_error}",
-                    Failure::RemoteReset => "upstream_reset_after_response_started{remote_reset}",
-                    _ => "upstream_reset_after_response_started{connection_termination}",
-                };
+                self.details = failure.after_response();
                 self.done(Step::Cut)
             }
             Phase::Trying => {
-                if self.forward().is_some_and(|f| f.retry.wants_reset(kind)) {
-                    if let Some(step) = self.again(now, rng) {
-                        return step;
-                    }
+                let wanted = self.forward().is_some_and(|f| f.retry.wants_reset(kind));
+                if wanted && let Some(step) = self.again(now, rng) {
+                    return step;
                 }
                 self.fail(failure)
             }

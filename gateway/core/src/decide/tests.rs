@@ -295,7 +295,7 @@ fn a_retry_goes_elsewhere_and_holds_one_endpoint_at_a_time() {
     let down = Downstream { peer: ([127, 0, 0, 1], 4000).into(), local: ([127, 0, 0, 1], 80).into(), client: [127, 0, 0, 1].into(), http2: false };
     let mut rng = SmallRng::seed_from_u64(3);
     let now = Instant::now();
-    let (mut exchange, first) = Exchange::begin(Held::Kept(Arc::new(route("", Ok(slot.clone())))), &head, &down, now, &mut rng, Ledger::Live);
+    let (mut exchange, first) = Exchange::begin(Held::Kept(Arc::new(route("", Ok(slot)))), &head, &down, now, &mut rng, Ledger::Live);
     exchange.next(Event::ConnectFailed(ConnectError::Failed), now, &mut rng, Ledger::Live);
     let second = exchange.next(Event::Woke, now + 25 * MS, &mut rng, Ledger::Live);
     let (Step::Try(first), Step::Try(second)) = (first, second) else { panic!("two attempts") };
