@@ -60,7 +60,7 @@ fn the_demo_plays_and_ends() {
     let told = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{told}{}", String::from_utf8_lossy(&run.stderr));
     assert!(start.elapsed() < Duration::from_secs(60), "it takes {:?}", start.elapsed());
-    for what in ["us-central1", "us-central2", "us-central3", "90", "10"] {
+    for what in ["cluster1", "cluster2", "cluster3", "vm1", "vm2", "404", "subset v1", "subset v2", "x-user: jason", "█", "in force"] {
         assert!(told.contains(what), "nothing is told of {what}: {told}");
     }
 }
