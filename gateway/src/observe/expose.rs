@@ -95,7 +95,7 @@ fn histogram(labels: Vec<LabelPair>, buckets: &[(f64, u64)], count: u64, sum: f6
 /// Counts of one series over all threads.
 #[derive(Default)]
 struct Sum {
-    counts: [u64; 5],
+    counts: [u64; 7],
     histograms: [([u64; BOUNDS.len() + 1], u64); 3],
 }
 
@@ -103,7 +103,8 @@ impl Sum {
     fn of(cells: &mut dyn Iterator<Item = &Cell>) -> Self {
         let mut sum = Self::default();
         for cell in cells {
-            let counters: [&AtomicU64; 5] = [&cell.requests, &cell.opened, &cell.closed, &cell.stream_received, &cell.stream_sent];
+            let counters: [&AtomicU64; 7] =
+                [&cell.requests, &cell.messages_received, &cell.messages_sent, &cell.opened, &cell.closed, &cell.stream_received, &cell.stream_sent];
             for (total, counter) in sum.counts.iter_mut().zip(counters) {
                 *total += counter.load(Ordering::Relaxed);
             }
@@ -120,8 +121,10 @@ impl Sum {
 }
 
 fn istio(metrics: &Metrics) -> Vec<MetricFamily> {
-    const COUNTERS: [(&str, &str); 5] = [
+    const COUNTERS: [(&str, &str); 7] = [
         ("istio_requests_total", "Requests answered, or left by their client (code 0)."),
+        ("istio_request_messages_total", "gRPC messages from clients."),
+        ("istio_response_messages_total", "gRPC messages to clients."),
         ("istio_tcp_connections_opened_total", "Byte streams opened."),
         ("istio_tcp_connections_closed_total", "Byte streams closed."),
         ("istio_tcp_received_bytes_total", "Bytes of byte streams from clients."),
@@ -132,14 +135,19 @@ fn istio(metrics: &Metrics) -> Vec<MetricFamily> {
         ("istio_request_bytes", "Body bytes of requests.", 1.0),
         ("istio_response_bytes", "Body bytes of responses.", 1.0),
     ];
-    let mut counters: [Vec<Metric>; 5] = Default::default();
+    let mut counters: [Vec<Metric>; 7] = Default::default();
     let mut histograms: [Vec<Metric>; 3] = Default::default();
     metrics.each(|labels, cells| {
         let sum = Sum::of(cells);
         let pairs = series(metrics, labels);
         let streams = labels.spoken == Spoken::Tcp;
         for (i, (metrics, count)) in counters.iter_mut().zip(sum.counts).enumerate() {
-            if (i > 0) == streams {
+            let wanted = match labels.spoken {
+                Spoken::Http => i == 0,
+                Spoken::Grpc => i < 3,
+                Spoken::Tcp => i >= 3,
+            };
+            if wanted {
                 metrics.push(counter(pairs.clone(), count as f64));
             }
         }

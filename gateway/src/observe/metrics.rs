@@ -84,6 +84,8 @@ pub(super) struct Cell {
     pub(super) duration: Histogram,
     pub(super) received: Histogram,
     pub(super) sent: Histogram,
+    pub(super) messages_received: AtomicU64,
+    pub(super) messages_sent: AtomicU64,
     pub(super) opened: AtomicU64,
     pub(super) closed: AtomicU64,
     pub(super) stream_received: AtomicU64,
@@ -127,8 +129,11 @@ struct Cached {
     _held: (Weak<Metrics>, Weak<Slot>, Weak<Workload>),
 }
 
+/// Keys are addresses of ours, which nobody outside chooses.
+type Cache = HashMap<Key, Cached, foldhash::fast::RandomState>;
+
 thread_local! {
-    static CACHE: RefCell<HashMap<Key, Cached>> = RefCell::new(HashMap::new());
+    static CACHE: RefCell<Cache> = RefCell::default();
 }
 
 /// Entries of one thread's cache, after which it begins anew; the counts stay.
@@ -157,17 +162,21 @@ impl Metrics {
         self.world.store(Some(world.clone()));
     }
     /// Counts a request that has ended.
-    pub(super) fn request(self: &Arc<Self>, record: &Record<'_>, grpc: bool) {
+    pub(super) fn request(self: &Arc<Self>, record: &Record<'_>, grpc: Option<(u64, u64)>) {
         let key = Key {
-            spoken: if grpc { Spoken::Grpc } else { Spoken::Http },
+            spoken: if grpc.is_some() { Spoken::Grpc } else { Spoken::Http },
             code: record.code,
             flags: record.flags,
-            grpc_status: if grpc { record.grpc_status } else { None },
+            grpc_status: grpc.and(record.grpc_status),
             ..self.key(record.slot, record.member)
         };
         CACHE.with_borrow_mut(|cache| {
             let cell = self.cell(cache, key, record.slot, record.member);
             bump(&cell.requests, 1);
+            if let Some((received, sent)) = grpc {
+                bump(&cell.messages_received, received);
+                bump(&cell.messages_sent, sent);
+            }
             cell.duration.observe(record.duration.as_secs_f64() * 1000.0, u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX));
             cell.received.observe(record.received as f64, record.received);
             cell.sent.observe(record.sent as f64, record.sent);
@@ -191,13 +200,7 @@ impl Metrics {
             grpc_status: None,
         }
     }
-    fn cell<'c>(
-        self: &Arc<Self>,
-        cache: &'c mut HashMap<Key, Cached>,
-        key: Key,
-        slot: Option<&Arc<Slot>>,
-        member: Option<&Arc<Member>>,
-    ) -> &'c Arc<Cell> {
+    fn cell<'c>(self: &Arc<Self>, cache: &'c mut Cache, key: Key, slot: Option<&Arc<Slot>>, member: Option<&Arc<Member>>) -> &'c Arc<Cell> {
         if cache.len() >= MAX_CACHED && !cache.contains_key(&key) {
             cache.clear();
         }

@@ -3,6 +3,7 @@
 mod access_log;
 mod expose;
 mod format;
+mod grpc;
 mod metrics;
 mod record;
 mod trial;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub(crate) use access_log::AccessLog;
 pub(crate) use expose::{Own, exposition};
 pub(crate) use format::Format;
+pub(crate) use grpc::Messages;
 pub(crate) use metrics::Metrics;
 pub(crate) use record::{Record, RequestPart};
 pub(crate) use trial::{NONCE, Trial, Trials};

@@ -66,6 +66,6 @@ pub(crate) struct RequestPart<'a> {
     pub(crate) authority: &'a str,
     /// The headers as the endpoint got them, else as the client sent them.
     pub(crate) headers: &'a HeaderMap,
-    /// True for gRPC.
-    pub(crate) grpc: bool,
+    /// For gRPC, the messages from the client and to it.
+    pub(crate) grpc: Option<(u64, u64)>,
 }

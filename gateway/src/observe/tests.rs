@@ -60,7 +60,7 @@ fn answered(then: impl FnOnce(&Record<'_>)) {
             protocol: "HTTP/1.1",
             authority: "x.com",
             headers: &headers,
-            grpc: false,
+            grpc: None,
         }),
         code: 200,
         flags: Flags::default(),
@@ -177,13 +177,15 @@ fn metrics_have_istios_labels_10_2() {
         let mut flags = Flags::default();
         flags.set(Flag::NoRoute);
         observe.ended(&Record { code: 404, flags, slot: None, member: None, ..*record });
+        let request = record.request.map(|request| RequestPart { grpc: Some((2, 5)), ..request });
+        observe.ended(&Record { request, grpc_status: Some(0), ..*record });
         let meter = metrics.stream(record.slot, record.member, Flags::default());
         meter.sent(7);
     });
     let text = exposition(&metrics, &[]).expect("text");
     let series = |start: &str| text.lines().filter(|l| l.starts_with(start)).map(str::to_owned).collect::<Vec<_>>();
     let requests = series("istio_requests_total{");
-    assert_eq!(requests.len(), 2, "{requests:#?}");
+    assert_eq!(requests.len(), 3, "{requests:#?}");
     for part in [
         "reporter=\"source\",source_workload=\"istio-ingressgateway\"",
         "source_canonical_revision=\"latest\",source_workload_namespace=\"istio-system\"",
@@ -196,6 +198,9 @@ fn metrics_have_istios_labels_10_2() {
         assert!(requests.iter().any(|l| l.contains(part)), "{part} in {requests:#?}");
     }
     assert!(requests.iter().any(|l| l.contains("destination_service=\"unknown\"") && l.contains("response_flags=\"NR\"")), "{requests:#?}");
+    assert!(requests.iter().any(|l| l.contains("request_protocol=\"grpc\",response_code=\"200\",grpc_response_status=\"0\"")), "{requests:#?}");
+    let messages = [series("istio_request_messages_total{"), series("istio_response_messages_total{")].concat();
+    assert!(messages.len() == 2 && messages[0].ends_with(" 2") && messages[1].ends_with(" 5"), "{messages:#?}");
     let buckets = series("istio_request_duration_milliseconds_bucket{");
     assert!(buckets.iter().any(|l| l.contains("response_code=\"200\"") && l.ends_with("le=\"5\"} 2")), "{buckets:#?}");
     assert!(buckets.iter().any(|l| l.contains("le=\"3600000\"")));

@@ -7,10 +7,13 @@ use h2::RecvStream;
 use pingora_core::ErrorType;
 use pingora_core::protocols::http::v1::server::HttpSession;
 
+use crate::observe::Messages;
+
 /// What is left of a request's body.
 pub(crate) struct Body<'b> {
     from: From<'b>,
     received: u64,
+    messages: Option<Messages>,
 }
 
 enum From<'b> {
@@ -40,19 +43,27 @@ pub(crate) enum Piece {
 impl<'b> Body<'b> {
     /// No body.
     pub(crate) fn nothing() -> Self {
-        Self { from: From::Nothing, received: 0 }
+        Self { from: From::Nothing, received: 0, messages: None }
     }
     /// The body of an HTTP/1 request.
     pub(crate) fn http1(session: &'b mut HttpSession) -> Self {
-        Self { from: From::Http1(session), received: 0 }
+        Self { from: From::Http1(session), received: 0, messages: None }
     }
     /// The body of an HTTP/2 request.
     pub(crate) fn http2(stream: RecvStream) -> Self {
-        Self { from: if stream.is_end_stream() { From::Nothing } else { From::Http2(stream) }, received: 0 }
+        Self { from: if stream.is_end_stream() { From::Nothing } else { From::Http2(stream) }, received: 0, messages: None }
     }
     /// True once it has been read to its end.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.from, From::Nothing)
+    }
+    /// Counts gRPC messages from now on.
+    pub(crate) fn count_messages(&mut self) {
+        self.messages = Some(Messages::default());
+    }
+    /// The gRPC messages counted.
+    pub(crate) fn messages(&self) -> Option<u64> {
+        self.messages.map(Messages::count)
     }
     /// Bytes read so far.
     pub(crate) fn received(&self) -> u64 {
@@ -83,6 +94,9 @@ impl<'b> Body<'b> {
                 Some(bytes) if bytes.is_empty() => {}
                 Some(bytes) => {
                     self.received += bytes.len() as u64;
+                    if let Some(messages) = &mut self.messages {
+                        messages.feed(&bytes);
+                    }
                     let over = match &mut self.from {
                         From::Nothing => true,
                         From::Http1(session) => session.is_body_done(),

@@ -15,6 +15,7 @@ use isthmus_core::failure::Reply;
 use isthmus_core::route::forwarding;
 
 use super::encode::{self, Framing};
+use crate::observe::Messages;
 use crate::upstream::Outgoing;
 
 /// Bytes kept for a client beyond which nothing more is read for it.
@@ -38,6 +39,8 @@ pub(crate) struct Sent {
     pub(crate) headers: Option<HeaderMap>,
     /// Bytes of the body.
     pub(crate) bytes: u64,
+    /// gRPC messages of it, for gRPC.
+    pub(crate) messages: Option<Messages>,
 }
 
 enum Link<'c> {
@@ -68,6 +71,10 @@ impl<'c> Client<'c> {
     /// A client on an HTTP/2 stream.
     pub(crate) fn http2(respond: SendResponse<Bytes>, head: bool) -> Self {
         Self { link: Link::Http2(Stream::Idle(respond)), head, sent: Sent::default(), ended: false }
+    }
+    /// Counts gRPC messages from now on.
+    pub(crate) fn count_messages(&mut self) {
+        self.sent.messages = Some(Messages::default());
     }
     /// The status sent, 0 where none was.
     pub(crate) fn status(&self) -> u16 {
@@ -168,6 +175,9 @@ impl<'c> Client<'c> {
     /// Writes a piece of the body; `last` says that nothing follows.
     pub(crate) fn body(&mut self, bytes: Bytes, last: bool) -> io::Result<()> {
         self.sent.bytes += bytes.len() as u64;
+        if let Some(messages) = &mut self.sent.messages {
+            messages.feed(&bytes);
+        }
         match &mut self.link {
             Link::Http1 { out, framing, .. } => framing.send(out, &bytes, last)?,
             Link::Http2(Stream::Open(stream)) if last || !bytes.is_empty() => stream.send_data(bytes, last).map_err(io::Error::other)?,

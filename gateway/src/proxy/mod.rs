@@ -151,6 +151,10 @@ async fn exchange(
     let trial = engine.observe.trials.take(&mut request.headers);
     let address = forwarding::receive(&mut request.headers, &arrival);
     let down = Downstream { peer: visit.peer, local: visit.local, client: address, http2: request.version == request::Version::Http2 };
+    if isthmus_core::policy::is_grpc(&request.headers) {
+        body.count_messages();
+        client.count_messages();
+    }
     let found = worker::with_scratch(|scratch| find(&pin, &visit.key, &request.head(), scratch));
     drop(pin);
     let held = match found {
@@ -164,7 +168,8 @@ async fn exchange(
     let mut relay =
         Relay { engine, request, down: &down, exchange, rng, client, body, trial, ending: Ending::default(), kept: Kept::default(), hold };
     relay.run(first).await;
-    let Relay { exchange, ending, .. } = relay;
+    let Relay { exchange, mut ending, .. } = relay;
+    ending.messages = body.messages();
     if ending.tunnel.is_some() {
         return Some((exchange, ending));
     }
@@ -215,7 +220,7 @@ fn record(visit: &Visit, request: &Request, sent: &Sent, received: u64, exchange
             protocol: request.version.as_str(),
             authority: told.and_then(|t| t.authority.as_deref()).unwrap_or(&request.authority),
             headers: told.map_or(&request.headers, |t| &t.headers),
-            grpc: isthmus_core::policy::is_grpc(&request.headers),
+            grpc: sent.messages.map(|sent| (ending.messages.unwrap_or(0), sent.count())),
         }),
         code: sent.status,
         flags,

@@ -61,6 +61,8 @@ pub(super) struct Ending {
     pub(super) local: Option<std::net::SocketAddr>,
     /// What the endpoint was told.
     pub(super) told: Option<RequestHead>,
+    /// gRPC messages of the request, for gRPC.
+    pub(super) messages: Option<u64>,
     /// `grpc-status` of the answer.
     pub(super) grpc_status: Option<u8>,
     /// The connection to the endpoint, once it is a tunnel.

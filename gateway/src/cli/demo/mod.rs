@@ -111,7 +111,9 @@ impl Stage {
             send(self.gateway, &request, number, 3)
         };
         self.scene("1. each host its own service: bookinfo.demo is pods of three clusters");
-        self.show(&ask("bookinfo.demo", None, REQUESTS), |t| &t.endpoints);
+        let tally = ask("bookinfo.demo", None, REQUESTS);
+        self.show(&tally, |t| &t.endpoints);
+        self.show(&tally, |t| &t.zones);
         self.scene("   httpd.vm.demo is two VMs, from a ServiceEntry and two WorkloadEntries");
         self.show(&ask("httpd.vm.demo", None, REQUESTS), |t| &t.endpoints);
         self.scene("   a host that nobody asked for is answered 404");
