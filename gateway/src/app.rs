@@ -94,6 +94,7 @@ impl App {
             config_cluster: asked.settings.config_cluster.clone(),
             asked: asked.problems,
             patience,
+            retired: Vec::new(),
         };
         let run = move || control.block_on(reconcile.run());
         std::thread::Builder::new().name("control".to_owned()).spawn(run).map_err(failed("control thread"))?;

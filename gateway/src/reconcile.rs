@@ -11,7 +11,7 @@ use isthmus_config::name::ClusterId;
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::compile::{Compiler, Counters};
 use isthmus_core::model::World;
-use isthmus_core::snapshot::ListenKey;
+use isthmus_core::snapshot::{ListenKey, Pin};
 use isthmus_discovery::{Batch, Registry, Status};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant as Timer, sleep_until, timeout_at};
@@ -27,7 +27,7 @@ use crate::proxy::Engine;
 const HOLD_OFF: Duration = Duration::from_millis(10);
 /// How long a compilation can be put off by more events.
 const CEILING: Duration = Duration::from_millis(25);
-/// How often problems are counted and readiness is judged, off the way of a change.
+/// How often old worlds are freed, problems counted and readiness judged, off the way of a change.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the loop works on.
@@ -56,6 +56,8 @@ pub(crate) struct Reconcile {
     pub(crate) asked: Vec<Problem>,
     /// Members that are not listed by then are not waited for.
     pub(crate) patience: Instant,
+    /// Handles of worlds before this one, held until no request does, so that no worker ever frees a world.
+    pub(crate) retired: Vec<Arc<Pin>>,
 }
 
 impl Reconcile {
@@ -81,6 +83,7 @@ impl Reconcile {
             }
             if Timer::now() >= look {
                 look = Timer::now() + LOOK;
+                self.retired.retain(|pin| Arc::strong_count(pin) > 1);
                 if std::mem::take(&mut unread) {
                     self.note_problems();
                 }
@@ -129,11 +132,9 @@ impl Reconcile {
         let compiled = begun.elapsed();
         plan.publish_views();
         if let Some(snapshot) = &plan.snapshot {
-            let old = self.engine.published.publish(snapshot);
+            self.retired.extend(self.engine.published.publish(snapshot));
             self.listeners.reconcile(snapshot);
             self.progress.snapshot(snapshot.generation);
-            // The old world is freed here unless a request still holds it.
-            drop(old);
         }
         self.progress.propagated(since.elapsed());
         let Counters { listeners_run, vhosts_run, fragments_run, backends_run, bound_run: _ } = plan.counters;
