@@ -27,6 +27,9 @@ use crate::progress::Progress;
 use crate::proxy::Engine;
 use crate::reconcile::Reconcile;
 
+/// Signals this close to each other are one.
+const TWICE: Duration = Duration::from_millis(500);
+
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {why}")]
@@ -94,6 +97,7 @@ impl App {
             config_cluster: asked.settings.config_cluster.clone(),
             asked: asked.problems,
             patience,
+            findings: Vec::new(),
             retired: Vec::new(),
         };
         let run = move || control.block_on(reconcile.run());
@@ -103,7 +107,7 @@ impl App {
     }
 
     /// Serves until a signal says to end. SIGTERM fails readiness and goes on accepting for the grace; then, and at once on
-    /// SIGINT, no more connections are taken and those there have the drain time. A second signal ends at once.
+    /// SIGINT, no more connections are taken and those there have the drain time. A second signal, half a second later or more, ends at once.
     pub(crate) fn until_signal(self) -> Result<(), StartError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed("signals"))?;
         let ended = runtime.block_on(async {
@@ -123,10 +127,22 @@ impl App {
                 tokio::time::sleep(grace).await;
                 self.listeners.drain().await;
             };
+            let again = async {
+                // A supervisor may send one wish twice, to us and to our group.
+                tokio::time::sleep(TWICE).await;
+                let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+                tokio::select! {
+                    _ = term.recv() => {}
+                    _ = int.recv() => {}
+                }
+                io::Result::Ok(())
+            };
             tokio::select! {
                 () = gently => info!("drained"),
-                _ = term.recv() => warn!("second signal, ending at once"),
-                _ = int.recv() => warn!("second signal, ending at once"),
+                told = again => {
+                    told?;
+                    warn!("second signal, ending at once");
+                }
             }
             io::Result::Ok(())
         });

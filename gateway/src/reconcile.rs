@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use isthmus_config::name::ClusterId;
 use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::analyze::analyze;
 use isthmus_core::compile::{Compiler, Counters};
 use isthmus_core::model::World;
 use isthmus_core::snapshot::{ListenKey, Pin};
@@ -27,6 +28,8 @@ use crate::proxy::Engine;
 const HOLD_OFF: Duration = Duration::from_millis(10);
 /// How long a compilation can be put off by more events.
 const CEILING: Duration = Duration::from_millis(25);
+/// How long nothing must have changed before what is in force is analysed, which costs more than a change may take.
+const CALM: Duration = Duration::from_secs(1);
 /// How often old worlds are freed, problems counted and readiness judged, off the way of a change.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -56,6 +59,8 @@ pub(crate) struct Reconcile {
     pub(crate) asked: Vec<Problem>,
     /// Members that are not listed by then are not waited for.
     pub(crate) patience: Instant,
+    /// What analysis found when it last had time.
+    pub(crate) findings: Vec<Problem>,
     /// Handles of worlds before this one, held until no request does, so that no worker ever frees a world.
     pub(crate) retired: Vec<Arc<Pin>>,
 }
@@ -65,6 +70,7 @@ impl Reconcile {
     pub(crate) async fn run(mut self) {
         let mut world = self.registry.world().0;
         let (mut look, mut unread) = (Timer::now(), true);
+        let mut analysis = None;
         loop {
             tokio::select! {
                 batch = self.batches.recv() => {
@@ -77,6 +83,7 @@ impl Reconcile {
                     self.hold_off(since).await;
                     world = self.publish(since);
                     unread = true;
+                    analysis = Some(Timer::now() + CALM);
                 }
                 Some(ask) = self.questions.recv() => self.answer(ask, &world),
                 () = sleep_until(look) => {}
@@ -84,6 +91,11 @@ impl Reconcile {
             if Timer::now() >= look {
                 look = Timer::now() + LOOK;
                 self.retired.retain(|pin| Arc::strong_count(pin) > 1);
+                if analysis.is_some_and(|due| due <= look) && self.compiler.snapshot().is_some() {
+                    analysis = None;
+                    self.findings = analyze(&world, &self.compiler, Severity::Error).problems;
+                    unread = true;
+                }
                 if std::mem::take(&mut unread) {
                     self.note_problems();
                 }
@@ -150,7 +162,7 @@ impl Reconcile {
     /// Counts problems, and logs those that are new.
     fn note_problems(&self) {
         let registry = self.registry.problems();
-        let all: Vec<&Problem> = self.asked.iter().chain(&registry).chain(&self.compiler.report().problems).collect();
+        let all: Vec<&Problem> = self.asked.iter().chain(&registry).chain(&self.compiler.report().problems).chain(&self.findings).collect();
         for problem in self.progress.problems(&all) {
             let place = crate::cli::place(&problem);
             let object = problem.object.as_ref().map(ToString::to_string).unwrap_or_default();
