@@ -172,6 +172,19 @@ impl<'c> Client<'c> {
         }
     }
 
+    /// Writes a piece of the body that lies in another's buffer; more may follow.
+    pub(crate) fn piece(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.sent.bytes += bytes.len() as u64;
+        match &mut self.link {
+            Link::Http1 { out, framing, .. } => framing.send(out, bytes, false),
+            Link::Http2(Stream::Open(stream)) => stream.send_data(Bytes::copy_from_slice(bytes), false).map_err(io::Error::other),
+            Link::Http2(_) => Ok(()),
+        }
+    }
+
     /// Writes a piece of the body; `last` says that nothing follows.
     pub(crate) fn body(&mut self, bytes: Bytes, last: bool) -> io::Result<()> {
         self.sent.bytes += bytes.len() as u64;

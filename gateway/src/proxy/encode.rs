@@ -11,6 +11,9 @@ use http::{Method, StatusCode};
 
 use crate::upstream::Outgoing;
 
+/// Pieces below this are kept until more comes, or until nothing does.
+const SMALL: usize = 4096;
+
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -48,9 +51,21 @@ impl Framing {
                 if last && *left > 0 {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
+                // What is small and not the end waits for what follows; whoever waits for more writes it first.
+                if *left > 0 && bytes.len() < SMALL {
+                    out.head().put_slice(bytes);
+                    return Ok(());
+                }
                 out.send(bytes, &[])
             }
             Self::Chunked if bytes.is_empty() => out.send(&[], if last { b"0\r\n\r\n" } else { b"" }),
+            Self::Chunked if !last && bytes.len() < SMALL => {
+                let kept = out.head();
+                put_hex(kept, bytes.len());
+                kept.put_slice(bytes);
+                kept.put_slice(b"\r\n");
+                Ok(())
+            }
             Self::Chunked => {
                 put_hex(out.head(), bytes.len());
                 out.send(bytes, if last { b"\r\n0\r\n\r\n" } else { b"\r\n" })

@@ -23,11 +23,13 @@ const BACKLOG: usize = 16 * 1024;
 
 /// What an endpoint says.
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub(crate) enum Heard<'a> {
     /// An informational head.
     Inform(StatusCode, HeaderMap),
     /// The final head, and whether that is all.
     Head { status: u16, headers: HeaderMap, length: Option<u64>, last: bool },
+    /// A piece of body as it lies in the codec's buffer; more may follow.
+    Piece(&'a [u8]),
     /// A piece of body, and whether that is all.
     Body(Bytes, bool),
     /// The end, with trailers where there were some.
@@ -66,11 +68,11 @@ impl Http1Reader {
         Self { session: Box::new(HttpSession::new(wire)), head, upgrade, headed: false, complete: false }
     }
 
-    async fn next(&mut self) -> Heard {
+    async fn next(&mut self) -> Heard<'_> {
         if self.headed { self.body().await } else { self.response().await }
     }
 
-    async fn response(&mut self) -> Heard {
+    async fn response(&mut self) -> Heard<'static> {
         if let Err(e) = self.session.read_response().await {
             return Heard::Broken(broken(&e));
         }
@@ -101,22 +103,14 @@ impl Http1Reader {
         Heard::Head { status: status.as_u16(), length: length(&headers), headers, last: self.complete && !switched }
     }
 
-    async fn body(&mut self) -> Heard {
-        loop {
-            return match self.session.read_body_bytes().await {
-                Ok(Some(bytes)) => {
-                    self.complete = self.session.is_body_done();
-                    if bytes.is_empty() && !self.complete {
-                        continue;
-                    }
-                    Heard::Body(bytes, self.complete)
-                }
-                Ok(None) => {
-                    self.complete = true;
-                    Heard::End(None)
-                }
-                Err(e) => Heard::Broken(broken(&e)),
-            };
+    async fn body(&mut self) -> Heard<'_> {
+        match self.session.read_body_ref().await {
+            Ok(Some(bytes)) => Heard::Piece(bytes),
+            Ok(None) => {
+                self.complete = true;
+                Heard::End(None)
+            }
+            Err(e) => Heard::Broken(broken(&e)),
         }
     }
 
@@ -171,7 +165,7 @@ fn broken2(e: &h2::Error) -> Reset {
 
 impl Reader {
     /// What comes next. Dropping the future loses nothing.
-    pub(crate) async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> Heard<'_> {
         match self {
             Self::Http1(reader) => reader.next().await,
             Self::Http2Head(response) => {

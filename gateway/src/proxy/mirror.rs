@@ -123,7 +123,7 @@ impl Copy {
         let heard = async {
             loop {
                 match reader.next().await {
-                    Heard::Inform(..) | Heard::Head { last: false, .. } | Heard::Body(_, false) => {}
+                    Heard::Inform(..) | Heard::Head { last: false, .. } | Heard::Piece(_) | Heard::Body(_, false) => {}
                     Heard::Head { .. } | Heard::Body(..) | Heard::End(_) => return Some(()),
                     Heard::Broken(_) => return None,
                 }

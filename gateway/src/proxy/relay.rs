@@ -178,6 +178,10 @@ impl Relay<'_, '_, '_> {
                             false => step,
                         }
                     }
+                    Heard::Piece(bytes) => match self.client.piece(bytes) {
+                        Ok(()) => Step::Go,
+                        Err(e) => self.unwritten(&e),
+                    },
                     Heard::Body(bytes, last) => match self.client.body(bytes, last) {
                         Ok(()) if last => self.tell(Event::ResponseEnd),
                         Ok(()) => Step::Go,
