@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use isthmus_config::istio::DestinationRule;
+use isthmus_config::object::Object;
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::analyze::{InForce, analyze};
 use isthmus_core::balance::{BackendKey, Member, Slot};
@@ -127,8 +129,9 @@ fn backends(world: &World, compiler: &Compiler) -> Vec<Backend> {
                 let key = BackendKey { host: service.hostname.clone(), port: port.number, subset: (*subset).into() };
                 let slot = slots.get(&key).cloned();
                 let members = members(world, service, port, rule.as_deref(), subset, slot.as_deref());
-                let rules = rule.iter().flat_map(|rule| rule.contributors(subset)).map(|o| format!("{}.{}", o.meta.name, o.meta.namespace));
-                let mut rules: Vec<String> = rules.collect();
+                let mut rules: Vec<String> = rule.iter().flat_map(|rule| rule.contributors(subset)).map(named).collect();
+                // One that only declares subsets is shown at the whole service, too, as istioctl does.
+                rules.extend(rule.iter().flat_map(|rule| &rule.sources).map(named).take(usize::from(rules.is_empty())));
                 rules.dedup();
                 backends.push(Backend { key, service: service.clone(), slot, rules, members });
             }
@@ -137,6 +140,10 @@ fn backends(world: &World, compiler: &Compiler) -> Vec<Backend> {
     // By name, as istioctl, not by specificity.
     backends.sort_by(|a, b| (a.key.host.as_str(), a.key.port, &a.key.subset).cmp(&(b.key.host.as_str(), b.key.port, &b.key.subset)));
     backends
+}
+
+fn named(rule: &Arc<Object<DestinationRule>>) -> String {
+    format!("{}.{}", rule.meta.name, rule.meta.namespace)
 }
 
 /// Those of the slot's view; for backends that no route names, those that its view would have.

@@ -1,6 +1,9 @@
 //! What is in force as rows: the admin port sends them, `isthmus get` prints them. Columns are istioctl's (proxy-config.md);
 //! what we add is for `-o wide`.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use isthmus_config::object::ObjectRef;
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::model::{Health, Resolution};
@@ -186,13 +189,13 @@ impl Now {
             if http.virtual_hosts.is_empty() {
                 rows.push(RouteRow { virtual_host: format!("blackhole:{port}"), domains: vec!["*".to_owned()], ..empty(http, port, "404") });
             }
-            for host in &http.virtual_hosts {
+            for (host, domains) in collapsed(http) {
                 if host.routes.is_empty() || host.https_redirect {
                     let answer = if host.https_redirect { "301" } else { "404" };
-                    rows.push(RouteRow { virtual_host: host.name.to_string(), domains: domains(host), ..empty(http, port, answer) });
+                    rows.push(RouteRow { virtual_host: host.name.to_string(), domains, ..empty(http, port, answer) });
                     continue;
                 }
-                rows.extend(host.routes.iter().map(|route| route_row(http, host, route, port)));
+                rows.extend(host.routes.iter().map(|route| RouteRow { domains: domains.clone(), ..route_row(http, host, route, port) }));
             }
         }
         rows
@@ -263,8 +266,24 @@ impl Now {
     }
 }
 
-fn domains(host: &VirtualHost) -> Vec<String> {
-    host.domains.iter().map(|d| d.to_string()).collect()
+/// Virtual hosts by name, those with the same routes as one with all their domains, as istioctl shows them (G-43). The most
+/// specific host gives the name.
+fn collapsed(http: &HttpFront) -> Vec<(&VirtualHost, Vec<String>)> {
+    let mut hosts: Vec<&VirtualHost> = http.virtual_hosts.iter().map(|host| &**host).collect();
+    hosts.sort_by(|a, b| a.domains.cmp(&b.domains));
+    let (mut seen, mut collapsed) = (HashMap::new(), Vec::<(&VirtualHost, Vec<String>)>::new());
+    for host in hosts {
+        let routes: Vec<*const Route> = host.routes.iter().map(Arc::as_ptr).collect();
+        let at = *seen.entry((routes, host.https_redirect)).or_insert(collapsed.len());
+        if at == collapsed.len() {
+            collapsed.push((host, Vec::new()));
+        }
+        if let Some((_, domains)) = collapsed.get_mut(at) {
+            domains.extend(host.domains.iter().map(|d| d.to_string()));
+        }
+    }
+    collapsed.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    collapsed
 }
 
 fn empty(http: &HttpFront, port: u16, answer: &str) -> RouteRow {
@@ -296,7 +315,7 @@ fn route_row(http: &HttpFront, host: &VirtualHost, route: &Route, port: u16) -> 
     };
     RouteRow {
         virtual_host: host.name.to_string(),
-        domains: domains(host),
+        domains: Vec::new(),
         matches: route.matches.path(),
         conditions: route.matches.to_string(),
         route: route.name.to_string(),

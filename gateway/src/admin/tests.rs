@@ -91,7 +91,7 @@ fn rows_are_istioctls_columns_10_4() {
         assert_eq!(routes, [row("/admin*", 40), row("/gone", 42), row("/*", 44), row("/*", 50)]);
         let backends: Vec<_> = now.backend_rows().into_iter().map(|r| (r.backend, r.kind, r.destination_rule, r.used)).collect();
         let row = |name: &str, rule: &str| (name.to_owned(), "EDS".to_owned(), rule.to_owned(), true);
-        assert_eq!(backends, [row("outbound|80||a.app.svc.cluster.local", ""), row("outbound|80|v1|a.app.svc.cluster.local", "a.app")]);
+        assert_eq!(backends, [row("outbound|80||a.app.svc.cluster.local", "a.app"), row("outbound|80|v1|a.app.svc.cluster.local", "a.app")]);
         let endpoints = now.endpoint_rows();
         let first = &endpoints[0];
         assert_eq!(
