@@ -77,8 +77,16 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
+    /// True before the first byte of a request line.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.seen == 0
+    }
     /// Looks at all bytes that have arrived; `bytes` begins with the head. `None`: more are needed.
     pub(crate) fn more(&mut self, bytes: &[u8]) -> Result<Option<Facts>, Failure> {
+        // Half of an empty line, which is passed over once it is whole.
+        if bytes == b"\r" {
+            return Ok(None);
+        }
         // Nothing that begins otherwise can become a request line: a TLS client, for one, need not wait.
         if bytes.first().is_some_and(|b| !is_token(*b)) {
             return Err(Failure::BadRequest);

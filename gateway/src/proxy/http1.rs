@@ -111,7 +111,7 @@ async fn head(wire: &mut Wire, mut idle: Pin<&mut Sleep>, mut going: Pin<&mut im
     let mut deadline = None;
     let used = Instant::now();
     loop {
-        if deadline.is_none() {
+        if scan.is_fresh() {
             wire.skip(guard::blank(wire.ahead()));
         }
         if !wire.ahead().is_empty() {

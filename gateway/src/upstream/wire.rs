@@ -233,3 +233,58 @@ impl GetSocketDigest for Wire {
     }
 }
 impl Peek for Wire {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// A wire, and who writes to it.
+    async fn wire(ahead: &str) -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (read, write) = near.into_split();
+        write.forget();
+        (Wire::new(read, BytesMut::from(ahead)), listener.accept().await.unwrap().0)
+    }
+
+    async fn read(wire: &mut Wire) -> String {
+        let mut bytes = BytesMut::with_capacity(1024);
+        wire.read_buf(&mut bytes).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn so_many_bytes_come_in_one_piece_and_then_the_rest() {
+        let (mut wire, _far) = wire("headrest").await;
+        wire.serve_exactly(4);
+        assert_eq!((read(&mut wire).await.as_str(), read(&mut wire).await.as_str()), ("head", "rest"));
+    }
+
+    #[tokio::test]
+    async fn one_head_and_nothing_after_it() {
+        let (mut wire, mut far) = wire("").await;
+        wire.serve_head();
+        far.write_all(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching\nA: b\n\ntunnel").await.unwrap();
+        assert_eq!(read(&mut wire).await, "HTTP/1.1 100 Continue\r\n\r\n");
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut none = [0u8; 8];
+        assert!(Pin::new(&mut wire).poll_read(&mut cx, &mut ReadBuf::new(&mut none)).is_pending());
+        wire.serve_head_again();
+        assert_eq!(read(&mut wire).await, "HTTP/1.1 101 Switching\nA: b\n\n");
+        assert_eq!(wire.ahead(), b"tunnel");
+        wire.open();
+        assert_eq!(read(&mut wire).await, "tunnel");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_asked_for_is_heard() {
+        let (wire, mut far) = wire("").await;
+        assert!(wire.is_quiet());
+        far.write_all(b"x").await.unwrap();
+        while wire.is_quiet() {
+            tokio::task::yield_now().await;
+        }
+    }
+}

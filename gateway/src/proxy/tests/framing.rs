@@ -72,6 +72,26 @@ async fn wrong_heads_are_answered_and_closed() {
 }
 
 #[tokio::test]
+async fn empty_lines_between_requests_are_passed_over() {
+    let (address, mut connections) = backend().await;
+    let gateway = gateway(address, "http", "");
+    let mut client = Peer::connect(gateway.address).await;
+    let mut far = None;
+    for piece in ["\r\n\r\n", "\r"] {
+        client.say(piece).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        client.say(&format!("{}{GET}", if piece == "\r" { "\n" } else { "" })).await;
+        let far = match &mut far {
+            Some(far) => far,
+            None => far.insert(next(&mut connections).await),
+        };
+        assert!(far.head().await.starts_with("GET /x?y "));
+        far.say("HTTP/1.1 204 No Content\r\n\r\n").await;
+        assert!(client.head().await.starts_with("HTTP/1.1 204 "));
+    }
+}
+
+#[tokio::test]
 async fn an_absolute_target_names_the_authority_8_2() {
     let (address, mut connections) = backend().await;
     let gateway = gateway(address, "http", "");
