@@ -66,6 +66,8 @@ pub struct Identity {
     pub network: Network,
     /// Where we stand; empty is nowhere.
     pub locality: Locality,
+    /// Our node; empty where it is not said. Where `locality` is empty we stand where this node does (L-4).
+    pub node: Arc<str>,
     /// Address for Gateway servers without `bind`.
     pub bind: IpAddr,
     /// Server port to listening port; ports that are not here are what a Service says, else themselves (G-2).
@@ -118,7 +120,7 @@ pub struct AccessLog {
 }
 
 /// Keys that will come, by path without indexes. Until then they are refused rather than ignored.
-const NOT_YET: [&str; 3] = ["identity", "serverless", "gateway.node"];
+const NOT_YET: [&str; 2] = ["identity", "serverless"];
 
 /// The cluster of the short forms `run DIR` and `check PATH`.
 const LOCAL: &str = "local";
@@ -173,6 +175,7 @@ struct WrittenIdentity {
     cluster: ClusterId,
     network: Network,
     locality: Locality,
+    node: Arc<str>,
     bind: IpAddr,
     ports: BTreeMap<String, u16>,
     threads: usize,
@@ -187,6 +190,7 @@ impl Default for WrittenIdentity {
             cluster: ClusterId::default(),
             network: Network::default(),
             locality: Locality::default(),
+            node: Arc::default(),
             bind: Ipv4Addr::UNSPECIFIED.into(),
             ports: BTreeMap::new(),
             threads: 0,
@@ -406,6 +410,7 @@ impl Written {
                 cluster,
                 network: self.gateway.network,
                 locality: self.gateway.locality,
+                node: self.gateway.node,
                 bind: self.gateway.bind,
                 ports,
                 threads: self.gateway.threads,
@@ -451,7 +456,7 @@ mod tests {
     #[test]
     fn every_key_is_read_and_paths_are_relative_to_the_file() -> Result<(), Vec<Problem>> {
         let text = "
-gateway: {name: gw, namespace: ns, labels: {a: b}, cluster: c2, network: n, locality: r/z/s, bind: '::1', ports: {80: 8080, 443: 8443}, threads: 2}
+gateway: {name: gw, namespace: ns, labels: {a: b}, cluster: c2, network: n, locality: r/z/s, node: n1, bind: '::1', ports: {80: 8080, 443: 8443}, threads: 2}
 clusters: [{name: c1, path: clusters/c1}, {name: c2, kubeconfig: c2.yaml, context: x}, {name: c3, inCluster: true}]
 remoteSecrets: {namespace: infra}
 state: /var/lib/isthmus
@@ -473,7 +478,7 @@ metrics: {address: 127.0.0.1:3}
         assert_eq!(read_from, [ReadFrom::Directory("/etc/isthmus/clusters/c1".into()), kubeconfig, ReadFrom::InCluster]);
         assert_eq!((read.remote_secrets.as_deref(), read.state.as_deref()), (Some("infra"), Some(Path::new("/var/lib/isthmus"))));
         assert_eq!(read.config.files, [Path::new("/etc/isthmus/mesh/"), Path::new("/etc/isthmus/vms/a.yaml")]);
-        assert_eq!(read.gateway.ports.get(&443), Some(&8443));
+        assert_eq!((read.gateway.ports.get(&443), &*read.gateway.node), (Some(&8443), "n1"));
         assert_eq!(read.access_log, Some(AccessLog { path: "/etc/isthmus/access.log".into(), format: Some(AccessLogEncoding::Json) }));
         assert_eq!((&*read.mesh.root_namespace, read.metrics.port(), read.drain.as_millis()), ("root", 3, 3000));
         Ok(())

@@ -96,7 +96,7 @@ impl Settings {
         let secrets = bootstrap.remote_secrets.clone().unwrap_or_else(|| mesh.root_namespace.clone());
         Self {
             gateway: Arc::new(gateway),
-            node: None,
+            node: Some(id.node.clone()).filter(|node| !node.is_empty()).or_else(own_node),
             mesh,
             clusters,
             roots,
@@ -130,6 +130,11 @@ fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
     let asked = [("mesh.discoverySelectors", !mesh.discovery_selectors.is_empty()), ("mesh.meshNetworks.gateways", gateways)];
     let warn = |path: &str| Problem::new(Severity::Warning, "ISM0112", format!("`{path}` is not in force yet")).at(path);
     asked.iter().filter(|(_, asked)| *asked).map(|(path, _)| warn(path)).collect()
+}
+
+/// Our node as the downward API tells it.
+fn own_node() -> Option<Arc<str>> {
+    std::env::var("NODE_NAME").ok().filter(|node| !node.is_empty()).map(Arc::from)
 }
 
 /// An address range such as `10.0.0.0/8`.

@@ -55,10 +55,20 @@ impl Gateway {
         let path = folder.path();
         std::fs::create_dir_all(path.join("clusters/cluster1")).expect("a temporary folder can be written");
         std::fs::write(path.join("clusters/cluster1/objects.yaml"), world).expect("a temporary folder can be written");
+        Self::launch(ip, folder, "path: clusters/cluster1", settings)
+    }
+
+    /// Starts on `ip` with cluster1 read in another way, such as `kubeconfig: F`, and does not wait.
+    pub fn reading(ip: IpAddr, from: &str, settings: &str) -> Self {
+        Self::launch(ip, tempfile::tempdir().expect("there is a place for temporary files"), from, settings)
+    }
+
+    fn launch(ip: IpAddr, folder: tempfile::TempDir, from: &str, settings: &str) -> Self {
+        let path = folder.path();
         let config = format!(
             "gateway: {{name: istio-ingressgateway, namespace: istio-system, cluster: cluster1, locality: r1/z1/s1, bind: {ip}, threads: 2,\n  \
              labels: {{istio: ingressgateway, app: istio-ingressgateway}}}}\n\
-             clusters: [{{name: cluster1, path: clusters/cluster1}}]\naccessLog: {{path: {}/access.log, format: json}}\n\
+             clusters: [{{name: cluster1, {from}}}]\naccessLog: {{path: {}/access.log, format: json}}\n\
              admin: {{address: '{ip}:{ADMIN}'}}\nstatus: {{address: '{ip}:{STATUS}'}}\nmetrics: {{address: '{ip}:{METRICS}'}}\n{settings}",
             path.display()
         );

@@ -64,9 +64,11 @@ static STARTER: LazyLock<Mutex<Sender<Start>>> = LazyLock::new(|| {
     Mutex::new(tell)
 });
 
-/// The three API servers, for one test at a time.
+/// The three API servers, for one test at a time; all of them serve, even if a test before this one broke off.
 pub fn servers() -> MutexGuard<'static, Servers> {
-    SERVERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    let mut servers = SERVERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    servers.0.iter_mut().filter(|s| s.api.is_none()).for_each(ApiServer::start);
+    servers
 }
 
 fn free_port() -> u16 {

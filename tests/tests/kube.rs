@@ -13,7 +13,10 @@ use isthmus_config::bootstrap::Bootstrap;
 use isthmus_config::name::Hostname;
 use isthmus_core::model::World;
 use isthmus_discovery::{Batch, Registry, Settings, Status, start};
+use isthmus_tests::backend::Backend;
+use isthmus_tests::gateway::{Gateway, own_address};
 use isthmus_tests::kube::{ApiServer, remote_secret, servers};
+use isthmus_tests::{wait, wire, world};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
@@ -244,7 +247,7 @@ fn a_start_with_every_api_server_down_serves_what_disk_kept() {
     let all = ["cluster1 10.1.0.1", "cluster2 10.2.0.1", "cluster2 10.2.0.2"];
     view.until("a change is seen", |v| v.has(ns, "shop", &all));
     let slices = state.path().join("cluster2/EndpointSlice.state");
-    let kept = isthmus_tests::wait::holds(PATIENCE, || std::fs::read_to_string(&slices).is_ok_and(|t| t.contains("10.2.0.2")));
+    let kept = wait::holds(PATIENCE, || std::fs::read_to_string(&slices).is_ok_and(|t| t.contains("10.2.0.2")));
     assert!(kept, "the change is on disk");
     drop(view);
 
@@ -273,10 +276,14 @@ fn a_kind_that_is_not_installed_is_waited_for() {
     three.delete(&definition);
     let ns = "uninstalled";
     serve(three, ns, "shop", &["10.3.0.1"]);
-    let mut view =
-        View::of(&format!("clusters: [{{name: cluster3, kubeconfig: {}}}]\nremoteSecrets: {{namespace: {ns}}}", three.kubeconfig_file().display()));
+    let labels = json!({"topology.kubernetes.io/region": "r1", "topology.kubernetes.io/zone": "z1", "topology.istio.io/subzone": "s1"});
+    three.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-of-three", "labels": labels}}));
+    let kubeconfig = three.kubeconfig_file();
+    let settings = format!("gateway: {{node: node-of-three}}\nclusters: [{{name: cluster3, kubeconfig: {}}}]", kubeconfig.display());
+    let mut view = View::of(&settings);
     view.settle();
     assert!(view.has(ns, "shop", &["cluster3 10.3.0.1"]));
+    assert_eq!(view.world.gateway.locality.as_str(), "r1/z1/s1", "our node says where we stand (L-4)");
     three.define("WorkloadGroup", "workloadgroups");
     three.apply(&json!({"apiVersion": "networking.istio.io/v1", "kind": "WorkloadGroup", "metadata": {"name": "vms", "namespace": ns}, "spec": {"template": {}}}));
     view.until("the kind is picked up", |v| v.world.documents.workload_groups.contains_key(&(ns.into(), "vms".into())));
@@ -292,7 +299,8 @@ fn connections_that_are_cut_every_second_lose_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let kubeconfig = folder.path().join("kubeconfig");
     std::fs::write(&kubeconfig, one.kubeconfig("admintoken").replace(&one.address(), &cutter.address)).expect("a file");
-    let mut view = View::of(&format!("clusters: [{{name: cluster1, kubeconfig: {}}}]\nremoteSecrets: {{namespace: {ns}}}", kubeconfig.display()));
+    let settings = format!("clusters: [{{name: cluster1, kubeconfig: {}}}]\nremoteSecrets: {{namespace: {ns}}}", kubeconfig.display());
+    let mut view = View::of(&settings);
     view.settle();
     cutter.cutting.store(true, Ordering::Relaxed);
     for round in 0..8 {
@@ -303,6 +311,65 @@ fn connections_that_are_cut_every_second_lose_nothing() {
     }
     cutter.cutting.store(false, Ordering::Relaxed);
     view.until("the cluster is live again", |v| v.status("cluster1") == Status::Live);
+}
+
+#[test]
+fn a_gateway_serves_on_while_its_api_servers_die_and_starts_again_without_them() {
+    let mut servers = servers();
+    let ns = "serving";
+    let (ip, state) = (own_address(), tempfile::tempdir().expect("a folder"));
+    let backend = Backend::named(ip, "one");
+    servers.0[0].apply(&namespace(ns));
+    let objects = isthmus_tests::kube::objects(&world::simple(&[backend.address]));
+    objects.iter().for_each(|object| servers.0[0].apply(object));
+    servers.0[0].apply(&remote_secret(ns, "two", &[("cluster2", &servers.0[1].kubeconfig("admintoken"))]));
+    let from = format!("kubeconfig: {}", servers.0[0].kubeconfig_file().display());
+    let settings = format!("remoteSecrets: {{namespace: {ns}}}\nstate: {}\ngrace: 0s\ndrain: 1s\n", state.path().display());
+    let gateway = Gateway::reading(ip, &from, &settings);
+    assert!(wait::holds(PATIENCE, || gateway.ready()), "{}", gateway.log());
+    let clusters = || gateway.log().contains("cluster listed cluster=cluster2");
+    assert!(wait::holds(PATIENCE, clusters), "{}", gateway.log());
+
+    assert!(wait::holds(PATIENCE, || TcpStream::connect(gateway.http()).is_ok()), "{}", gateway.log());
+
+    // Under load, both API servers are killed, and the first one comes back.
+    let ended = AtomicBool::new(false);
+    let http = gateway.http();
+    let wrong: Vec<_> = std::thread::scope(|scope| {
+        let ask = || {
+            let mut wrong = Vec::new();
+            while !ended.load(Ordering::Relaxed) {
+                let answer = wire::ask(http, "shop.test", "/").map(|m| m.status());
+                if answer != Some(200) {
+                    wrong.push(answer);
+                }
+            }
+            wrong
+        };
+        let load = [scope.spawn(ask), scope.spawn(ask)];
+        servers.0[0].kill();
+        servers.0[1].kill();
+        std::thread::park_timeout(Duration::from_secs(2));
+        servers.0[0].start();
+        std::thread::park_timeout(Duration::from_secs(2));
+        ended.store(true, Ordering::Relaxed);
+        load.into_iter().flat_map(|l| l.join().expect("the load ends")).collect()
+    });
+    assert_eq!(wrong, [], "{}", gateway.log());
+    drop(gateway);
+
+    servers.0[0].kill();
+    let begun = Instant::now();
+    let gateway = Gateway::reading(ip, &from, &settings);
+    let answers = || TcpStream::connect(gateway.http()).is_ok() && wire::ask(gateway.http(), "shop.test", "/").is_some_and(|m| m.status() == 200);
+    assert!(wait::holds(PATIENCE, answers), "{}", gateway.log());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?} {}", begun.elapsed(), gateway.log());
+    assert!(wait::holds(PATIENCE, || gateway.ready()), "{}", gateway.log());
+    assert!(gateway.log().contains("restored from disk"), "{}", gateway.log());
+    servers.0[0].start();
+    servers.0[1].start();
+    assert!(wait::holds(PATIENCE, || gateway.log().contains("source is back") || gateway.log().contains("cluster listed")), "{}", gateway.log());
+    objects.iter().for_each(|object| servers.0[0].delete(object));
 }
 
 /// A proxy that cuts all of its connections every second while it is told to.

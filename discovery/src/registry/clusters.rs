@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use isthmus_config::name::ClusterId;
+use isthmus_config::name::{ClusterId, Locality};
 use isthmus_config::object::{Kind, Labels, ObjectRef};
 use isthmus_core::join::{self, ByName, Cluster, Namespace, Node, Pod, PodFact, ServiceFact, SliceFact};
-use isthmus_core::model::Workload;
+use isthmus_core::model::{GatewayIdentity, Workload};
 use smallvec::SmallVec;
 use tracing::info;
 
@@ -44,11 +44,13 @@ impl Registry {
 
     /// Shows a cluster once all of its partitions have been listed.
     pub(super) fn show_if_listed(&mut self, id: &ClusterId) {
-        let is_listed = |status: &Status| match status {
+        let is_listed = |kind: Kind, status: &Status| match status {
             Status::Live | Status::Stale { .. } => true,
-            Status::Syncing | Status::Failed(_) => false,
+            // Secrets only name members: who may not read them sees the cluster itself.
+            Status::Failed(_) => kind == Kind::Secret,
+            Status::Syncing => false,
         };
-        if self.partitions.iter().any(|((source, _), p)| source.0 == *id && !is_listed(&p.status)) {
+        if self.partitions.iter().any(|((source, kind), p)| source.0 == *id && !is_listed(*kind, &p.status)) {
             return;
         }
         let Some(cluster) = self.states.get_mut(id).and_then(|s| s.waiting.take()) else { return };
@@ -234,6 +236,9 @@ impl Registry {
 
     pub(super) fn take_node(&mut self, id: &ClusterId, name: Arc<str>, node: Option<Node>) {
         let mesh = self.mesh.clone();
+        if let Some(node) = node.as_ref().filter(|_| self.settings.node.as_ref() == Some(&name) && *id == self.settings.gateway.cluster) {
+            self.stand_at(&node.locality);
+        }
         let Some((cluster, shown)) = self.cluster(id) else { return };
         let old = match node.clone() {
             Some(node) => cluster.nodes.insert(name.clone(), node),
@@ -250,6 +255,20 @@ impl Registry {
             }
             self.touch_pod(id, Some(&fact), Some(&fact));
         }
+    }
+
+    /// We stand where our node does, if isthmus.yaml does not say where (L-4). Nodes do not move.
+    fn stand_at(&mut self, locality: &Locality) {
+        let old = &self.settings.gateway;
+        if !old.locality.is_empty() || locality.is_empty() {
+            return;
+        }
+        info!(%locality, "our node says where we stand");
+        let labels = join::locality::extend(&old.labels, locality, &old.cluster, &old.network, "");
+        let gateway = Arc::new(GatewayIdentity { locality: locality.clone(), labels, ..(**old).clone() });
+        self.settings.gateway = gateway.clone();
+        Arc::make_mut(&mut self.world).gateway = gateway;
+        self.changes.all = true;
     }
 
     pub(super) fn take_namespace(&mut self, id: &ClusterId, name: Arc<str>, namespace: Option<Namespace>) {

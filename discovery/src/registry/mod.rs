@@ -7,6 +7,7 @@
 
 mod clusters;
 mod documents;
+mod overlap;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -26,6 +27,7 @@ use crate::settings::Settings;
 use crate::source::{Event, Fact, Partition, SourceId, Status};
 
 use clusters::ClusterState;
+use overlap::{Left, Overlap};
 
 /// The names that DNS has to find.
 pub type Names = Arc<BTreeSet<Arc<str>>>;
@@ -40,6 +42,7 @@ pub struct Registry {
     /// What is kept beside each cluster, listed or not.
     states: BTreeMap<ClusterId, ClusterState>,
     partitions: BTreeMap<(SourceId, Kind), PartitionState>,
+    overlap: Overlap,
     /// The remote secrets of members.
     secrets: BTreeMap<ClusterId, Arc<str>>,
     entries_by_host: HashMap<Hostname, Vec<Arc<Object<ServiceEntry>>>>,
@@ -83,12 +86,14 @@ impl Registry {
             gateway: settings.gateway.clone(),
         };
         let states = settings.clusters.iter().map(|id| (id.clone(), ClusterState::new(id.clone()))).collect();
+        let overlap = Overlap::new(&settings);
         Self {
             settings,
             mesh,
             clusters: Vec::new(),
             states,
             partitions: BTreeMap::new(),
+            overlap,
             secrets: BTreeMap::new(),
             entries_by_host: HashMap::new(),
             selecting: BTreeMap::new(),
@@ -172,7 +177,7 @@ impl Registry {
 
     /// Everything wrong that is known here: files, objects, duplicates; by source and file.
     pub fn problems(&self) -> Vec<Problem> {
-        self.file_problems.values().chain(self.object_problems.values()).flatten().cloned().collect()
+        self.file_problems.values().chain(self.object_problems.values()).flatten().cloned().chain(self.overlap.problems()).collect()
     }
 
     /// How far every partition is.
@@ -249,9 +254,15 @@ impl Registry {
             listing.insert(object.clone());
         }
         state.known.insert(object);
-        let id = &partition.source.0;
+        if self.overlap.take(&partition.source, &fact) {
+            self.put(&partition.source, fact);
+        }
+    }
+
+    fn put(&mut self, source: &SourceId, fact: Fact) {
+        let id = &source.0;
         match fact {
-            Fact::Istio(object, document) => self.take_document(&partition.source, object, document),
+            Fact::Istio(object, document) => self.take_document(source, object, document),
             Fact::Service(service) => self.take_service(id, service),
             Fact::Slice(slice) => self.take_slice(id, slice),
             Fact::Pod(pod) => self.take_pod(id, pod),
@@ -272,6 +283,11 @@ impl Registry {
 
     fn forget(&mut self, source: &SourceId, object: &ObjectRef) {
         self.object_problems.remove(&(source.clone(), object.clone()));
+        match self.overlap.forget(source, object) {
+            Left::Same => return,
+            Left::Other(fact) => return self.put(source, fact),
+            Left::Nothing => {}
+        }
         let id = &source.0;
         match object.kind {
             Kind::Service => self.drop_service(id, &object.namespace, &object.name),
@@ -313,6 +329,7 @@ impl Registry {
                 Status::Stale { since, .. } => Status::Stale { since, reason },
             };
         }
+        self.show_if_listed(&partition.source.0);
     }
 
     fn resume(&mut self, partition: &Partition) {
