@@ -7,7 +7,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 /// Said by nobody: states at info, and nothing of Pingora's on the way of a request (design 7).
-const DEFAULT: &str = "info,pingora=warn,pingora_core=warn,h2=warn";
+const DEFAULT: &str = "info,pingora=warn,pingora_core=warn,h2=warn,kube_client=off";
 
 /// Changes what is logged.
 #[derive(Clone, Debug)]

@@ -68,7 +68,8 @@ pub(crate) struct Reconcile {
 impl Reconcile {
     /// Runs as long as the gateway does.
     pub(crate) async fn run(mut self) {
-        let mut world = self.registry.world().0;
+        // What disk has kept is in force before any source says a word.
+        let mut world = self.publish(Instant::now());
         let (mut look, mut unread) = (Timer::now(), true);
         let mut analysis = None;
         loop {
@@ -175,7 +176,7 @@ impl Reconcile {
     }
 
     fn config_is_listed(&self) -> bool {
-        self.compiler.snapshot().is_some() || self.registry.status(&self.config_cluster) == Status::Live
+        self.compiler.snapshot().is_some() || self.registry.is_listed(&self.config_cluster)
     }
 
     fn sockets(&self) -> Vec<(ListenKey, String)> {

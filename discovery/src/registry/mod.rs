@@ -21,7 +21,7 @@ use isthmus_config::problem::Problem;
 use isthmus_core::join::{self, Cluster, Facts, Mesh};
 use isthmus_core::model::{Catalog, Changes, Documents, NamespacedName, World};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::settings::Settings;
 use crate::source::{Event, Fact, Partition, SourceId, Status};
@@ -203,6 +203,11 @@ impl Registry {
             && self.settings.clusters.iter().all(|id| self.status(id) != Status::Syncing)
     }
 
+    /// True once the world shows a cluster: it has been listed, or was restored from disk.
+    pub fn is_listed(&self, cluster: &ClusterId) -> bool {
+        self.clusters.iter().any(|c| c.id == *cluster)
+    }
+
     /// The clusters, as configured, then members in the order in which they joined.
     pub fn clusters(&self) -> &[ClusterId] {
         &self.settings.clusters
@@ -305,12 +310,15 @@ impl Registry {
 
     fn end_list(&mut self, partition: &Partition) {
         let Some(state) = self.partition(partition) else { return };
-        state.status = Status::Live;
+        let was_lost = matches!(std::mem::replace(&mut state.status, Status::Live), Status::Stale { .. });
         let Some(listing) = state.listing.take() else { return };
         let gone: Vec<ObjectRef> = state.known.difference(&listing).cloned().collect();
         state.known = listing;
         for object in gone {
             self.forget(&partition.source, &object);
+        }
+        if was_lost {
+            self.note_back(&partition.source);
         }
         self.show_if_listed(&partition.source.0);
     }
@@ -320,7 +328,13 @@ impl Registry {
             return;
         }
         let key = (partition.source.clone(), partition.kind);
-        warn!(source = %partition.source, kind = %partition.kind, reason, "source lost, what is known of it stays in force");
+        // Kinds of one source are lost together: the first one is news.
+        let is_lost = |status: &Status| matches!(status, Status::Stale { .. } | Status::Failed(_));
+        if self.partitions.iter().any(|((source, _), p)| *source == partition.source && is_lost(&p.status)) {
+            debug!(source = %partition.source, kind = %partition.kind, reason, "kind lost");
+        } else {
+            warn!(source = %partition.source, kind = %partition.kind, reason, "source lost, what is known of it stays in force");
+        }
         let known = self.partitions.entry(key).or_insert_with(|| PartitionState::new(partition.generation));
         if known.generation <= partition.generation {
             known.status = match known.status {
@@ -332,12 +346,18 @@ impl Registry {
         self.show_if_listed(&partition.source.0);
     }
 
+    fn note_back(&self, source: &SourceId) {
+        if self.partitions.iter().all(|((s, _), p)| s != source || p.status == Status::Live) {
+            info!(%source, "source is back");
+        }
+    }
+
     fn resume(&mut self, partition: &Partition) {
         if let Some(state) = self.partition(partition)
             && matches!(state.status, Status::Stale { .. })
         {
-            info!(source = %partition.source, kind = %partition.kind, "source is back");
             state.status = Status::Live;
+            self.note_back(&partition.source);
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) interner: Mutex<Interner>,
     /// The kinds that have been listed at least once.
     pub(super) listed: watch::Sender<BTreeSet<Kind>>,
+    /// The kinds of which it was said why they cannot be read.
+    pub(super) lost: Mutex<BTreeSet<Kind>>,
 }
 
 /// One kind of one cluster.
@@ -127,6 +129,7 @@ impl Take for Facts {
 
     fn lost(&mut self, reason: &str, batch: &mut Batch) {
         if self.speaks {
+            self.shared.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(self.partition.kind);
             batch.push(Event::Lost(self.partition.clone(), reason.to_owned()));
         } else {
             let message = format!("the new kubeconfig of {} cannot be used, the old one stays: {reason}", self.partition.source);

@@ -72,7 +72,7 @@ impl Server {
     /// list of that kind arrives, and a running source of the same cluster stays in force till then (M-21).
     pub(crate) fn follow(asked: &Asked, speaks: bool, tell: Sender<Batch>, store: Option<&Arc<Store>>) -> Self {
         let (listed, is_listed) = watch::channel(BTreeSet::new());
-        let shared = Arc::new(Shared { tell, interner: Mutex::new(Interner::default()), listed });
+        let shared = Arc::new(Shared { tell, interner: Mutex::new(Interner::default()), listed, lost: Mutex::default() });
         let door = Arc::new(Door::new(asked.access.clone()));
         let mut tasks = JoinSet::new();
         for kind in kinds(asked.is_config) {
@@ -102,12 +102,13 @@ impl Server {
     }
 }
 
-/// Says of kinds that are not listed in time that they failed; they go on being tried (M-23).
+/// Says of kinds of which nothing was heard in time that they failed; they go on being tried (M-23).
 async fn overdue(asked: Asked, shared: Arc<Shared>, listed: watch::Receiver<BTreeSet<Kind>>) {
     tokio::time::sleep(asked.patience).await;
-    let listed = listed.borrow().clone();
+    let mut heard = listed.borrow().clone();
+    heard.extend(shared.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter());
     let reason = format!("not listed within {} s", asked.patience.as_secs());
-    let late = kinds(asked.is_config).filter(|kind| !listed.contains(kind));
+    let late = kinds(asked.is_config).filter(|kind| !heard.contains(kind));
     let batch: Batch = late.map(|kind| Event::Lost(asked.partition(kind), reason.clone())).collect();
     if !batch.is_empty() {
         // Nobody listening means that everything ends.
