@@ -51,6 +51,7 @@ async fn wrong_heads_are_answered_and_closed() {
     let gateway = gateway(address, "http", "");
     for (head, status) in [
         ("GET / HTTP/1.1\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n", "400"),
         ("GET / HTTP/1.1\nHost: a.test\n\n", "400"),
         ("GET /#f HTTP/1.1\r\nHost: a.test\r\n\r\n", "400"),
         ("GET x HTTP/1.1\r\nHost: a.test\r\n\r\n", "400"),
