@@ -2,7 +2,7 @@
 //!
 //! While a cluster's first list is under way nothing is touched and no workload is made: both happen once, when it is shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ use crate::source::Status;
 pub(super) struct ClusterState {
     /// The cluster while its first list is under way.
     waiting: Option<Cluster>,
+    /// The service that each slice belongs to, by the slice's name.
+    service_by_slice: ByName<Arc<str>>,
     /// Services whose slices name a pod, by that pod.
     services_by_pod: ByName<SmallVec<[Arc<str>; 1]>>,
     /// Services whose slices hold addresses that name no pod.
@@ -29,7 +31,7 @@ pub(super) struct ClusterState {
 
 impl ClusterState {
     pub(super) fn new(id: ClusterId) -> Self {
-        Self { waiting: Some(Cluster::new(id)), services_by_pod: ByName::default(), podless: ByName::default() }
+        Self { waiting: Some(Cluster::new(id)), service_by_slice: ByName::default(), services_by_pod: ByName::default(), podless: ByName::default() }
     }
 }
 
@@ -119,75 +121,77 @@ impl Registry {
     }
 
     pub(super) fn take_slice(&mut self, id: &ClusterId, slice: Arc<SliceFact>) {
+        let (namespace, name, service) = (&slice.object.namespace, &slice.object.name, &slice.service);
+        let Some(state) = self.states.get_mut(id) else { return };
+        let before = state.service_by_slice.insert(namespace.clone(), name.clone(), service.clone());
         // A slice may be handed from one service to another.
-        self.drop_slice_of_other_service(id, &slice);
+        if let Some(other) = before.filter(|other| other != service) {
+            self.drop_slice_of(id, namespace, name, &other);
+        }
         let Some((cluster, shown)) = self.cluster(id) else { return };
-        let (namespace, service) = (slice.object.namespace.clone(), slice.service.clone());
         let slices = cluster.slices.entry(namespace.clone(), service.clone());
-        let old = slices.insert(slice.object.name.clone(), slice.clone());
+        let old = slices.insert(name.clone(), slice.clone());
         if old.as_ref() == Some(&slice) {
             return;
         }
-        self.index(id, &namespace, &service, old.as_deref());
+        self.index(id, namespace, service, old.as_deref(), Some(&slice));
         if shown {
-            self.touch(&namespace, &service);
+            self.touch(namespace, service);
         }
-    }
-
-    fn drop_slice_of_other_service(&mut self, id: &ClusterId, slice: &SliceFact) {
-        let Some((cluster, _)) = self.cluster(id) else { return };
-        let holds = |slices: &BTreeMap<Arc<str>, Arc<SliceFact>>| slices.contains_key(&slice.object.name);
-        let here = cluster.slices.get(&slice.object.namespace, &slice.service).is_some_and(holds);
-        if !here && self.partitions_know(id, &slice.object) {
-            self.drop_slice(id, &slice.object.namespace, &slice.object.name);
-        }
-    }
-
-    fn partitions_know(&self, id: &ClusterId, object: &ObjectRef) -> bool {
-        self.partitions.iter().any(|((source, kind), p)| source.0 == *id && *kind == object.kind && p.known.contains(object))
     }
 
     pub(super) fn drop_slice(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>) {
-        let Some((cluster, _)) = self.cluster(id) else { return };
-        let Some(service) = cluster.slices.within(namespace).find(|(_, slices)| slices.contains_key(name)).map(|(s, _)| s.clone()) else {
-            return;
-        };
-        let Some(slices) = cluster.slices.get_mut(namespace, &service) else { return };
-        let old = slices.remove(name);
-        if slices.is_empty() {
-            cluster.slices.remove(namespace, &service);
-        }
-        self.index(id, namespace, &service, old.as_deref());
-        self.touch(namespace, &service);
+        let Some(service) = self.states.get_mut(id).and_then(|s| s.service_by_slice.remove(namespace, name)) else { return };
+        self.drop_slice_of(id, namespace, name, &service);
     }
 
-    /// Brings the indexes of one service in line with its slices; `old` is a slice that was replaced or removed.
-    fn index(&mut self, id: &ClusterId, namespace: &Arc<str>, service: &Arc<str>, old: Option<&SliceFact>) {
+    fn drop_slice_of(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>, service: &Arc<str>) {
+        let Some((cluster, _)) = self.cluster(id) else { return };
+        let Some(slices) = cluster.slices.get_mut(namespace, service) else { return };
+        let old = slices.remove(name);
+        if slices.is_empty() {
+            cluster.slices.remove(namespace, service);
+        }
+        self.index(id, namespace, service, old.as_deref(), None);
+        self.touch(namespace, service);
+    }
+
+    /// Brings the indexes of one service in line with its slices, of which `old` gave way to `new`.
+    ///
+    /// Only what one of the two names can differ, and the other slices are walked only for what `old` alone names: a list of
+    /// a service's slices costs as much as it is long.
+    fn index(&mut self, id: &ClusterId, namespace: &Arc<str>, service: &Arc<str>, old: Option<&SliceFact>, new: Option<&SliceFact>) {
         let cluster = self.clusters.iter().find(|c| c.id == *id);
         let Some(state) = self.states.get_mut(id) else { return };
         let Some(cluster) = cluster.or(state.waiting.as_ref()) else { return };
         let now = || cluster.slices.get(namespace, service).into_iter().flat_map(|s| s.values()).flat_map(|s| &s.endpoints);
-        let named: BTreeSet<&Arc<str>> = now().filter_map(|e| e.pod.as_ref()).collect();
-        for pod in old.into_iter().flat_map(|s| &s.endpoints).filter_map(|e| e.pod.as_ref()) {
-            if !named.contains(pod)
-                && let Some(services) = state.services_by_pod.get_mut(namespace, pod)
-            {
+        let mut gone: BTreeSet<Option<&Arc<str>>> = old.into_iter().flat_map(|s| &s.endpoints).map(|e| e.pod.as_ref()).collect();
+        if !gone.is_empty() {
+            for endpoint in now() {
+                gone.remove(&endpoint.pod.as_ref());
+            }
+        }
+        for pod in gone {
+            let Some(pod) = pod else {
+                state.podless.remove(namespace, service);
+                continue;
+            };
+            if let Some(services) = state.services_by_pod.get_mut(namespace, pod) {
                 services.retain(|s| s != service);
                 if services.is_empty() {
                     state.services_by_pod.remove(namespace, pod);
                 }
             }
         }
-        for pod in named {
+        for endpoint in new.into_iter().flat_map(|s| &s.endpoints) {
+            let Some(pod) = &endpoint.pod else {
+                state.podless.entry(namespace.clone(), service.clone());
+                continue;
+            };
             let services = state.services_by_pod.entry(namespace.clone(), pod.clone());
             if !services.contains(service) {
                 services.push(service.clone());
             }
-        }
-        if now().any(|e| e.pod.is_none()) {
-            state.podless.insert(namespace.clone(), service.clone(), ());
-        } else {
-            state.podless.remove(namespace, service);
         }
     }
 
