@@ -216,19 +216,11 @@ fn carry_out(order: Order, open: &mut BTreeMap<Arc<Path>, Open>) -> Result<(), (
 mod tests {
     use super::*;
 
-    fn drained(store: Store, mut logs: Vec<Log>) -> PathBuf {
-        // The writer ends with its senders; a second store sees what it wrote once its file stops changing.
-        let directory = store.directory.clone();
-        let (path, kind) = (logs[0].path.clone(), logs[0].kind);
-        logs[0].put(&format!(r#"{{"metadata":{{"name":"last-{kind}","namespace":"n"}}}}"#), "v1");
-        drop((store, logs));
-        for _ in 0..500 {
-            if std::fs::read_to_string(&path).is_ok_and(|text| text.contains("last-")) {
-                return directory;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        panic!("the writer did not write")
+    /// Carries out what `order` gives orders for.
+    fn written(directory: &Path, order: impl FnOnce(&Store)) {
+        let (tell, orders) = channel();
+        order(&Store { directory: directory.to_owned(), tell });
+        write(&orders);
     }
 
     fn service(name: &str) -> String {
@@ -240,25 +232,24 @@ mod tests {
         Some(kept.into_iter().map(|(_, json)| json.split('"').nth(5).unwrap_or_default().to_owned()).collect())
     }
 
-    fn filled(directory: &Path) -> Result<(), std::io::Error> {
-        let store = Store::open(directory)?;
-        let mut log = store.log(&"c1".into(), Kind::Service);
-        log.begin();
-        log.put(&service("a"), "v1");
-        log.put(&service("b"), "v1");
-        log.done();
-        log.delete(&ObjectRef::new(Kind::Service, "n", "a"));
-        log.put(&service("c"), "v1");
-        drained(store, vec![log]);
-        Ok(())
+    fn fill(directory: &Path) {
+        written(directory, |store| {
+            let mut log = store.log(&"c1".into(), Kind::Service);
+            log.begin();
+            log.put(&service("a"), "v1");
+            log.put(&service("b"), "v1");
+            log.done();
+            log.delete(&ObjectRef::new(Kind::Service, "n", "a"));
+            log.put(&service("c"), "v1");
+        });
     }
 
     #[test]
     fn what_was_listed_and_changed_is_there_again() -> Result<(), std::io::Error> {
         let directory = tempfile::tempdir()?;
-        filled(directory.path())?;
+        fill(directory.path());
         let store = Store::open(directory.path())?;
-        assert_eq!(names(&store), Some(["b", "c", "last-Service"].map(str::to_owned).to_vec()));
+        assert_eq!(names(&store), Some(["b", "c"].map(str::to_owned).to_vec()));
         assert_eq!(store.restore(&"c1".into(), [Kind::Service, Kind::Pod].into_iter()), None, "half a cluster is none");
         Ok(())
     }
@@ -266,14 +257,14 @@ mod tests {
     #[test]
     fn a_cut_last_line_is_dropped_and_any_other_damage_sets_the_file_aside() -> Result<(), std::io::Error> {
         for (damage, want) in [
-            ((|t: String| t[..t.len() - 5].to_owned()) as fn(String) -> String, Some(vec!["b".to_owned(), "c".to_owned()])),
+            ((|t: String| t[..t.len() - 5].to_owned()) as fn(String) -> String, Some(vec!["b".to_owned()])),
             (|t: String| t.replacen("10.0.0.1", "10.0.0.2", 1), None),
             (|t: String| t.replacen("isthmus-state 1", "isthmus-state 0", 1), None),
             (|t: String| t.lines().take(2).map(|l| format!("{l}\n")).collect(), None),
             (|_| String::new(), None),
         ] {
             let directory = tempfile::tempdir()?;
-            filled(directory.path())?;
+            fill(directory.path());
             let path = directory.path().join("c1/Service.state");
             let text = std::fs::read_to_string(&path)?;
             std::fs::write(&path, damage(text))?;
@@ -287,12 +278,27 @@ mod tests {
     #[test]
     fn a_list_that_broke_off_changes_nothing() -> Result<(), std::io::Error> {
         let directory = tempfile::tempdir()?;
-        filled(directory.path())?;
+        fill(directory.path());
+        written(directory.path(), |store| {
+            let mut log = store.log(&"c1".into(), Kind::Service);
+            log.begin();
+            log.put(&service("x"), "v1");
+        });
         let store = Store::open(directory.path())?;
-        let mut log = store.log(&"c1".into(), Kind::Service);
-        log.begin();
-        log.put(&service("x"), "v1");
-        assert_eq!(names(&store), Some(["b", "c", "last-Service"].map(str::to_owned).to_vec()));
+        assert_eq!(names(&store), Some(["b", "c"].map(str::to_owned).to_vec()));
+        Ok(())
+    }
+
+    #[test]
+    fn members_are_remembered_until_they_are_forgotten_and_their_names_lead_nowhere_else() -> Result<(), std::io::Error> {
+        let directory = tempfile::tempdir()?;
+        let secret = ObjectRef::new(Kind::Secret, "istio-system", "s");
+        written(directory.path(), |store| ["c2", "../../c3"].iter().for_each(|c| store.note_member(&(*c).into(), &secret)));
+        let store = Store::open(directory.path())?;
+        assert_eq!(store.members().into_keys().map(|c| c.to_string()).collect::<Vec<_>>(), ["../../c3", "c2"]);
+        assert_eq!(std::fs::read_dir(directory.path())?.count(), 2);
+        written(directory.path(), |store| store.forget(&"c2".into()));
+        assert_eq!(store.members().len(), 1);
         Ok(())
     }
 }

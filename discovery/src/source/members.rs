@@ -29,6 +29,9 @@ struct Remote {
     unreadable: Vec<ClusterId>,
 }
 
+/// The secret that provides a member, and its kubeconfig unless that is refused.
+type Wanted = (ObjectRef, Option<(Access, Arc<str>)>);
+
 /// A member that is followed.
 #[derive(Debug)]
 struct Member {
@@ -79,7 +82,7 @@ impl Members {
     /// Brings what is followed in line with the secrets.
     fn reconcile(&mut self, batch: &mut Batch) {
         let mut problems: BTreeMap<Arc<str>, Vec<Problem>> = BTreeMap::new();
-        let mut wanted: BTreeMap<ClusterId, (ObjectRef, Option<(Access, Arc<str>)>)> = BTreeMap::new();
+        let mut wanted: BTreeMap<ClusterId, Wanted> = BTreeMap::new();
         for (secret, remote) in self.by_precedence() {
             let mut note = |message: String| {
                 let problem = Problem { object: Some(secret.clone()), ..Problem::new(Severity::Error, "ISM0207", message) };
