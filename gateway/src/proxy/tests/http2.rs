@@ -178,3 +178,30 @@ async fn a_client_is_told_to_go_away() {
     timeout(LONG, drained).await.expect("it ends once idle").unwrap();
     timeout(LONG, driver).await.expect("closed").unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_connection_that_goes_away_is_replaced_unnoticed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = gateway(listener.local_addr().unwrap(), "http2", "    retries: {attempts: 0}");
+    let mut client = client(gateway.address).await;
+    let count = Arc::<std::sync::atomic::AtomicUsize>::default();
+    let counted = count.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            tokio::spawn(async move {
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    respond.send_response(Response::new(()), true).unwrap();
+                    connection.graceful_shutdown();
+                }
+            });
+        }
+    });
+    for _ in 0..4 {
+        let (response, _) = client.send_request(request("GET", "/"), true).unwrap();
+        assert_eq!(timeout(LONG, response).await.unwrap().unwrap().status().as_u16(), 200);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(count.load(std::sync::atomic::Ordering::Relaxed) > 1);
+}

@@ -126,3 +126,32 @@ spec:
     drop(far);
     assert_eq!(client.rest().await, "bye");
 }
+
+#[tokio::test]
+async fn what_lasts_lets_go_of_the_world_it_was_routed_in() {
+    let (address, mut connections) = backend().await;
+    let gateway = gateway(address, "http", "");
+    let world = Arc::downgrade(&gateway.engine.published.pin().snapshot);
+    let mut tunnel = Peer::connect(gateway.address).await;
+    tunnel.say(UPGRADE).await;
+    let mut far = next(&mut connections).await;
+    far.head().await;
+    far.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n").await;
+    tunnel.head().await;
+    let mut waits = Peer::connect(gateway.address).await;
+    waits.say("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    let mut slow = next(&mut connections).await;
+    slow.head().await;
+    drop(gateway.engine.published.publish(&Arc::default()));
+    assert!(world.strong_count() > 0, "the young request holds it");
+    let gone = async {
+        while world.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LONG, gone).await.expect("after five seconds nothing does");
+    slow.say("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert!(waits.head().await.starts_with("HTTP/1.1 204 "), "and it still ends well");
+    far.say("still").await;
+    tunnel.hear("still").await;
+}
