@@ -30,7 +30,7 @@ pub(crate) struct Observe {
 }
 
 impl Observe {
-    /// Counts and logs a request, or logs a byte stream (whose bytes its [`StreamMeter`] counted), that has ended.
+    /// Counts and logs a request, or logs a byte stream (whose bytes its meter counted), that has ended.
     pub(crate) fn ended(&self, record: &Record<'_>) {
         if let Some(request) = record.request {
             self.metrics.request(record, request.grpc);

@@ -1,6 +1,6 @@
 //! The client's side of one request: what is written to it, in HTTP/1 or HTTP/2, and whether it is still there.
 //!
-//! Writing never waits: bytes that the client does not take are kept, and [`Client::poll_ready`] tells when more are welcome.
+//! Writing never waits: bytes that the client does not take are kept, and [`Client::poll_notice`] tells when more are welcome.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,6 @@
 //! A cluster that is a directory: what its files hold, and what a change of a file means.
 //!
-//! [`FileSource::scan`] compares the directory with what was read before, reads the files that differ and tells only the
+//! A scan compares the directory with what was read before, reads the files that differ and tells only the
 //! objects that differ. A file is taken when its writer has closed or renamed it, or when size and time stand still. A file
 //! that cannot be read keeps all of its objects, an object that cannot be read its last good version, and a directory
 //! that cannot be listed everything below it. Of two objects with one identity the first by path and position counts.

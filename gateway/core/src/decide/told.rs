@@ -11,7 +11,7 @@ use crate::snapshot::{Action, Destination, Forward, Route};
 use super::exchange::{Exchange, Phase};
 
 impl Exchange {
-    /// When [`Event::Expired`] is due.
+    /// When [`Event::Expired`](super::Event::Expired) is due.
     pub fn expires(&self) -> Option<Instant> {
         match (self.route_deadline, self.try_deadline) {
             (Some(a), Some(b)) => Some(a.min(b)),
