@@ -71,13 +71,14 @@ impl Reconcile {
         // What disk has kept is in force before any source says a word.
         let mut world = self.publish(Instant::now());
         let (mut look, mut unread) = (Timer::now(), true);
-        let mut analysis = None;
+        let (mut analysis, mut told) = (None, true);
         loop {
             tokio::select! {
-                batch = self.batches.recv() => {
+                batch = self.batches.recv(), if told => {
                     let Some(batch) = batch else {
                         error!("every source has ended, what is in force stays");
-                        return std::future::pending().await;
+                        told = false;
+                        continue;
                     };
                     let since = Instant::now();
                     self.registry.apply_all(batch);
