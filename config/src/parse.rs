@@ -131,6 +131,12 @@ pub fn parse(bytes: &[u8], cluster: &ClusterId, file: &Arc<str>) -> Parsed {
         reader.unreadable(Spot::default(), "ISM0101", format!("the file has {} MiB; at most {} MiB are read", bytes.len() >> 20, MAX_FILE >> 20));
         return reader.parsed;
     }
+    if let Some(nul) = bytes.iter().position(|b| *b == 0) {
+        // What a crash leaves of a file that was being written: read as text it would be an empty document.
+        let line = bytes[..nul].iter().filter(|b| **b == b'\n').count() as u32 + 1;
+        reader.unreadable(Spot { line, column: 1 }, "ISM0101", "a NUL byte: not text");
+        return reader.parsed;
+    }
     match std::str::from_utf8(bytes) {
         Ok(text) => reader.text(text.strip_prefix('\u{feff}').unwrap_or(text)),
         Err(error) => {

@@ -62,3 +62,12 @@ fn rules_cost_what_they_hold_and_not_their_pairs() {
     let told: usize = parsed.documents.iter().map(|d| validate(d).len()).sum();
     assert_eq!(told, 20_000 - 10, "every prefix but /p0 to /p9 stands below a shorter one");
 }
+
+#[test]
+fn bytes_that_are_no_text_make_the_file_unreadable_not_empty() {
+    for (bytes, line) in [(&b"\0\0\0\0"[..], 1), (&b"kind: Service\n\0"[..], 2), (&b"a: 1\n\xff"[..], 2)] {
+        let parsed = parse(bytes, &"c".into(), &"f.yaml".into());
+        assert_eq!(parsed.unreadable, 1, "{bytes:?}");
+        assert_eq!(parsed.problems.iter().map(|p| (p.code, p.origin.start.line)).collect::<Vec<_>>(), [("ISM0101", line)], "{bytes:?}");
+    }
+}
