@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isthmus_config::name::{Locality, Network};
+use isthmus_config::name::Locality;
 use isthmus_config::object::Labels;
 
-use crate::model::{Endpoint, NETWORK, Workload};
+use crate::model::{CLUSTER, Endpoint, GatewayIdentity, NETWORK, REGION, SUBZONE, Workload, ZONE};
 
 /// The setting that applies to a backend (L-20), whatever it came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,8 +80,20 @@ pub struct Stand {
     pub locality: Locality,
     /// Its labels, extended by those of its locality, cluster and network; empty where it has none of its own (L-32).
     pub labels: Labels,
-    /// Its network.
-    pub network: Network,
+}
+
+impl Stand {
+    /// Where a gateway stands.
+    pub fn of(gateway: &GatewayIdentity) -> Self {
+        let mut labels = gateway.labels.clone();
+        if !labels.is_empty() {
+            let [region, zone, subzone] = gateway.locality.parts();
+            let extended =
+                [(REGION, region), (ZONE, zone), (SUBZONE, subzone), (CLUSTER, gateway.cluster.as_str()), (NETWORK, gateway.network.as_str())];
+            labels.extend(extended.into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (Arc::from(k), Arc::from(v))));
+        }
+        Self { locality: gateway.locality.clone(), labels }
+    }
 }
 
 /// Endpoints of one priority and locality.
@@ -275,7 +287,7 @@ mod tests {
         let locality = Locality::from(stand);
         let mut own = extended(&locality);
         own.extend(labels.iter().map(|(k, v)| (Arc::from(long(k)), Arc::from(*v))));
-        let stand = Stand { locality, labels: own, network: Network::default() };
+        let stand = Stand { locality, labels: own };
         let arranged = arrange(setting, &stand, &endpoints.iter().collect::<Vec<_>>());
         let names = |g: &Group| g.members.iter().map(|m| endpoints[*m as usize].workload.name.to_string()).collect::<Vec<_>>().join("+");
         arranged.groups.iter().map(|g| format!("{} P{} w{}", names(g), g.priority, g.weight)).collect::<Vec<_>>().join(", ")

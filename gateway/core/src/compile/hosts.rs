@@ -11,8 +11,9 @@ use isthmus_config::name::Hostname;
 use super::lookup::Rules;
 use super::merge::Rule;
 use super::resolve::{Effective, HashRule, hash_for, hash_rules};
-use crate::balance::{BackendKey, BackendPolicy, HashKey, Line, Slot, View, view};
-use crate::model::{Endpoint, Protocol, Resolution, Service, World};
+use crate::balance::locality::Stand;
+use crate::balance::{BackendKey, HashKey, Line, Slot, View, view};
+use crate::model::{Endpoint, GatewayIdentity, Protocol, Resolution, Service, World};
 
 /// What a host is to a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub(super) struct Host<R: Ord> {
 pub(super) struct Hosts<R: Ord> {
     pub(super) records: HashMap<Hostname, Host<R>>,
     seed: u64,
+    /// Where the gateway stands, and by which identity that was told.
+    stand: Option<(Arc<GatewayIdentity>, Arc<Stand>)>,
     /// How many views were made since [`Self::take_runs`].
     runs: u64,
 }
@@ -101,7 +104,7 @@ pub(super) struct Hosts<R: Ord> {
 impl<R: Ord + Clone> Hosts<R> {
     /// No host yet; the turns of ROUND_ROBIN begin where `seed` says.
     pub(super) fn new(seed: u64) -> Self {
-        Self { records: HashMap::new(), seed, runs: 0 }
+        Self { records: HashMap::new(), seed, stand: None, runs: 0 }
     }
 
     /// The host's record, made where it is missing. The reader is run again when the facts change.
@@ -130,14 +133,26 @@ impl<R: Ord + Clone> Hosts<R> {
         true
     }
 
+    fn stand(&mut self, world: &World) -> Arc<Stand> {
+        match &self.stand {
+            Some((gateway, stand)) if Arc::ptr_eq(gateway, &world.gateway) => stand.clone(),
+            _ => {
+                let stand = Arc::new(Stand::of(&world.gateway));
+                self.stand = Some((world.gateway.clone(), stand.clone()));
+                stand
+            }
+        }
+    }
+
     /// The slot of a backend whose facts say that it exists, made where it is missing.
     pub(super) fn slot(&mut self, world: &World, key: &BackendKey) -> Option<Arc<Slot>> {
+        let stand = self.stand(world);
         let record = self.records.get_mut(&key.host)?;
         if let Some(backend) = record.backends.get(&(key.port, key.subset.clone())) {
             return Some(backend.slot.clone());
         }
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let view = record.view(world, key.port, &key.subset, None, self.seed >> 33)?;
+        let view = record.view(world, &stand, (key.port, &key.subset), None, self.seed >> 33)?;
         self.runs += 1;
         let slot = Arc::new(Slot::new(key.clone(), view));
         let view = slot.view.load_full();
@@ -152,11 +167,13 @@ impl<R: Ord + Clone> Hosts<R> {
 
     /// Makes the views of a host's backends anew and adds those that differ to `changed`.
     pub(super) fn refresh(&mut self, world: &World, host: &Hostname, changed: &mut Vec<(Arc<Slot>, Arc<View>)>) {
+        let stand = self.stand(world);
         let Some(record) = self.records.get(host) else { return };
         let mut fresh = Vec::new();
         for ((port, subset), backend) in &record.backends {
             self.runs += 1;
-            if let Some(view) = record.view(world, *port, subset, Some(&backend.view), self.seed >> 33).filter(|v| !same(v, &backend.view)) {
+            if let Some(view) = record.view(world, &stand, (*port, subset), Some(&backend.view), self.seed >> 33).filter(|v| !same(v, &backend.view))
+            {
                 fresh.push(((*port, subset.clone()), Arc::new(view)));
             }
         }
@@ -214,10 +231,12 @@ impl<R: Ord + Clone> Hosts<R> {
 }
 
 impl<R: Ord> Host<R> {
-    fn view(&self, world: &World, port: u16, subset: &str, previous: Option<&View>, seed: u64) -> Option<View> {
+    fn view(&self, world: &World, stand: &Arc<Stand>, (port, subset): (u16, &str), previous: Option<&View>, seed: u64) -> Option<View> {
         let service = self.service.as_ref()?;
         let number = service.port(port)?;
-        let policy = self.policy(world, port, subset)?;
+        let effective = self.effective(world, port, subset);
+        let policy = effective.policy(number.protocol, &world.mesh);
+        let line = Line { setting: Arc::new(effective.locality(&world.mesh)), stand: stand.clone() };
         let labels = match subset {
             "" => None,
             name => Some(&self.rule.as_ref()?.subset(name)?.labels),
@@ -227,13 +246,11 @@ impl<R: Ord> Host<R> {
             Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e),
         };
         let chosen: Vec<&Endpoint> = endpoints.iter().filter(|e| e.port_name == number.name && labels.is_none_or(|l| selects(l, e))).collect();
-        Some(view(policy, &Line::default(), &chosen, previous, seed))
+        Some(view(policy, &line, &chosen, previous, seed))
     }
 
-    /// The policy of one backend.
-    pub(super) fn policy(&self, world: &World, port: u16, subset: &str) -> Option<BackendPolicy> {
-        let protocol = self.service.as_ref()?.port(port)?.protocol;
-        Some(Effective::of(self.rule.as_deref(), subset, port, &world.mesh).policy(protocol, &world.mesh))
+    fn effective<'a>(&'a self, world: &'a World, port: u16, subset: &str) -> Effective<'a> {
+        Effective::of(self.rule.as_deref(), subset, port, &world.mesh)
     }
 }
 

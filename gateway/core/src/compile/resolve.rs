@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use http::HeaderName;
+use isthmus_config::istio::destination_rule as istio;
 use isthmus_config::istio::destination_rule::{
     ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, H2UpgradePolicy, LoadBalancerSettings, OutlierDetection, PortTrafficPolicy,
     SimpleLb, TrafficPolicy,
@@ -13,6 +14,7 @@ use isthmus_config::istio::destination_rule::{
 use isthmus_config::mesh::MeshConfig;
 
 use super::merge::Rule;
+use crate::balance::locality::{Distribute, LabelTest, Setting};
 use crate::balance::{BackendPolicy, HashKey, Lb, UpstreamProtocol};
 use crate::model::Protocol;
 
@@ -27,6 +29,8 @@ pub struct Effective<'a> {
     pub outlier_detection: Option<&'a OutlierDetection>,
     /// How connections are secured.
     pub tls: Option<&'a ClientTlsSettings>,
+    /// The rule itself asks for outlier detection, whatever the mesh adds (L-21, D-23).
+    pub guarded: bool,
 }
 
 impl<'a> Effective<'a> {
@@ -42,6 +46,7 @@ impl<'a> Effective<'a> {
                 None => Self::of_policy(policy).or(effective),
             };
         }
+        effective.guarded = effective.outlier_detection.is_some();
         match &mesh.default_traffic_policy {
             Some(defaults) => effective.or(Self {
                 connection_pool: defaults.connection_pool.as_ref(),
@@ -58,6 +63,7 @@ impl<'a> Effective<'a> {
             connection_pool: policy.connection_pool.as_ref(),
             outlier_detection: policy.outlier_detection.as_ref(),
             tls: policy.tls.as_ref(),
+            guarded: false,
         }
     }
 
@@ -67,6 +73,7 @@ impl<'a> Effective<'a> {
             connection_pool: level.connection_pool.as_ref(),
             outlier_detection: level.outlier_detection.as_ref(),
             tls: level.tls.as_ref(),
+            guarded: false,
         }
     }
 
@@ -76,6 +83,7 @@ impl<'a> Effective<'a> {
             connection_pool: self.connection_pool.or(other.connection_pool),
             outlier_detection: self.outlier_detection.or(other.outlier_detection),
             tls: self.tls.or(other.tls),
+            guarded: self.guarded,
         }
     }
 
@@ -93,6 +101,32 @@ impl<'a> Effective<'a> {
             idle_timeout: if idle.is_zero() { NEVER } else { idle },
             panic_below: self.outlier_detection.map_or(0, |o| u32::try_from(o.min_health_percent).unwrap_or(0)),
         }
+    }
+
+    /// The locality setting that applies (L-20..L-23).
+    pub fn locality(&self, mesh: &MeshConfig) -> Setting {
+        let asked = self.load_balancer.and_then(|lb| lb.locality_lb_setting.as_ref());
+        let zoned = self.load_balancer.is_some_and(|lb| lb.zone_aware_lb_setting.is_some());
+        let Some(setting) = asked.or(mesh.locality_lb_setting.as_ref().filter(|_| !zoned)) else {
+            return if self.guarded && !zoned {
+                Setting::Failover { labels: Vec::new(), regions: Vec::new(), weighted: false }
+            } else {
+                Setting::Off
+            };
+        };
+        if setting.enabled == Some(false) {
+            return Setting::Off;
+        }
+        if !setting.distribute.is_empty() {
+            let to = |d: &istio::Distribute| d.to.iter().map(|(pattern, percent)| (pattern.as_str().into(), *percent)).collect();
+            return Setting::Distribute(setting.distribute.iter().map(|d| Distribute { from: d.from.as_str().into(), to: to(d) }).collect());
+        }
+        if !self.guarded {
+            return Setting::Off;
+        }
+        let regions: Vec<_> = setting.failover.iter().map(|f| (f.from.as_str().into(), f.to.as_str().into())).collect();
+        let labels = LabelTest::list(&setting.failover_priority);
+        Setting::Failover { weighted: !labels.is_empty() || !regions.is_empty(), labels, regions }
     }
 
     /// In what the endpoint is spoken to (G-48). The mesh's wish for an upgrade reaches ports that are known to be HTTP.
