@@ -6,6 +6,7 @@
 
 mod hash;
 pub mod locality;
+pub mod outlier;
 mod pick;
 mod pool;
 pub mod priority;

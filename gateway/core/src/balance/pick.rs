@@ -46,7 +46,11 @@ impl View {
         let mut draw = 0;
         loop {
             let level = self.level(hash, rng)?;
-            let position = self.draw(level, hash, draw, ledger, rng)?;
+            let position = match self.draw(level, hash, draw, ledger, rng) {
+                Some(position) => position,
+                // All of it was ejected since the view was made: whoever is next in line.
+                None => self.levels.iter().find_map(|level| self.draw(level, hash, draw, ledger, rng))?,
+            };
             let member = &self.members[position as usize];
             let tried = avoid.iter().any(|s| Arc::ptr_eq(s, &member.state));
             if !tried || draw == RESELECTIONS {

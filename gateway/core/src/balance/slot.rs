@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use isthmus_config::name::Hostname;
 
 use super::View;
+use super::outlier::Counts;
 
 /// What a route sends to: `outbound|port|subset|host` (contract 10.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,13 +36,15 @@ pub struct Slot {
     pub name: Arc<str>,
     /// The endpoints and tables in force.
     pub view: ArcSwap<View>,
+    /// How many of its endpoints are ejected.
+    pub(super) ejected: AtomicU32,
 }
 
 impl Slot {
     /// A slot whose first view is `view`.
     pub fn new(key: BackendKey, view: View) -> Self {
         let name = key.to_string().into();
-        Self { key, name, view: ArcSwap::from_pointee(view) }
+        Self { key, name, view: ArcSwap::from_pointee(view), ejected: AtomicU32::new(0) }
     }
 }
 
@@ -50,6 +53,7 @@ impl Slot {
 pub struct EndpointState {
     active: AtomicU32,
     ejected: AtomicBool,
+    pub(super) counts: Counts,
 }
 
 impl EndpointState {
@@ -60,6 +64,15 @@ impl EndpointState {
     /// True while it is left out for its behaviour.
     pub fn is_ejected(&self) -> bool {
         self.ejected.load(Ordering::Relaxed)
+    }
+    /// Leaves it out; false where it is left out already.
+    pub(super) fn eject(&self) -> bool {
+        !self.ejected.swap(true, Ordering::AcqRel)
+    }
+    /// Lets it back; false where it was not left out.
+    pub(super) fn release(&self) -> bool {
+        self.counts.clear();
+        self.ejected.swap(false, Ordering::AcqRel)
     }
     /// Counts a request in until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> InFlight {

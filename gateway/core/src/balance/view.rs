@@ -13,6 +13,7 @@ use isthmus_config::name::Locality;
 
 use super::hash::HashTable;
 use super::locality::{Arranged, Setting, Stand, arrange};
+use super::outlier::OutlierPolicy;
 use super::pool::{Alias, Pool};
 use super::priority::{Census, effective_weight, shares};
 use super::slot::EndpointState;
@@ -82,6 +83,8 @@ pub struct Line {
     pub setting: Arc<Setting>,
     /// Where the gateway stands.
     pub stand: Arc<Stand>,
+    /// When an endpoint falls out of line, where it can.
+    pub outlier: Option<Arc<OutlierPolicy>>,
 }
 
 /// One endpoint in a view.

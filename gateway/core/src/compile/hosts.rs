@@ -236,7 +236,7 @@ impl<R: Ord> Host<R> {
         let number = service.port(port)?;
         let effective = self.effective(world, port, subset);
         let policy = effective.policy(number.protocol, &world.mesh);
-        let line = Line { setting: Arc::new(effective.locality(&world.mesh)), stand: stand.clone() };
+        let line = Line { setting: Arc::new(effective.locality(&world.mesh)), stand: stand.clone(), outlier: effective.outlier().map(Arc::new) };
         let labels = match subset {
             "" => None,
             name => Some(&self.rule.as_ref()?.subset(name)?.labels),

@@ -14,9 +14,6 @@ use isthmus_config::problem::{Problem, Severity};
 use super::report::code;
 use crate::model::{Changes, World};
 
-/// Of outlierDetection, what turns failover on is in force (L-21).
-const EJECTION: &str = "ejection of endpoints for their answers; failover follows readiness alone";
-
 /// Reads changed objects anew; true where a line may differ.
 pub(super) fn update(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &World, changes: &Changes) -> bool {
     let documents = &world.documents;
@@ -99,7 +96,6 @@ fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<P
         let mut found = Vec::new();
         blocks(&mut found, path, policy.load_balancer.as_ref(), policy.connection_pool.as_ref());
         let outer = [
-            (policy.outlier_detection.is_some(), "outlierDetection", EJECTION),
             (policy.tls.as_ref().is_some_and(|t| t.mode != ClientTlsMode::Disable), "tls", "TLS towards endpoints"),
             (policy.tunnel.is_some(), "tunnel", "tunnels"),
             (policy.proxy_protocol.is_some(), "proxyProtocol", "PROXY headers towards endpoints"),
@@ -109,9 +105,6 @@ fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<P
         for (i, level) in policy.port_level_settings.iter().enumerate() {
             let path = format!("{path}.portLevelSettings[{i}]");
             blocks(&mut found, &path, level.load_balancer.as_ref(), level.connection_pool.as_ref());
-            if level.outlier_detection.is_some() {
-                found.push((format!("{path}.outlierDetection"), EJECTION));
-            }
             if level.tls.as_ref().is_some_and(|t| t.mode != ClientTlsMode::Disable) {
                 found.push((format!("{path}.tls"), "TLS towards endpoints"));
             }

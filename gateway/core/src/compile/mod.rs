@@ -65,6 +65,10 @@ impl Plan {
     pub fn publish_views(&self) {
         for (slot, view) in &self.views {
             slot.view.store(view.clone());
+            if view.line.outlier.is_none() {
+                view.members.iter().for_each(|m| slot.release(&m.state));
+            }
+            slot.recount();
         }
     }
 }

@@ -14,6 +14,7 @@ use isthmus_config::istio::destination_rule::{
 use isthmus_config::mesh::MeshConfig;
 
 use super::merge::Rule;
+use crate::balance::outlier::OutlierPolicy;
 use crate::balance::locality::{Distribute, LabelTest, Setting};
 use crate::balance::{BackendPolicy, HashKey, Lb, UpstreamProtocol};
 use crate::model::Protocol;
@@ -127,6 +128,21 @@ impl<'a> Effective<'a> {
         let regions: Vec<_> = setting.failover.iter().map(|f| (f.from.as_str().into(), f.to.as_str().into())).collect();
         let labels = LabelTest::list(&setting.failover_priority);
         Setting::Failover { weighted: !labels.is_empty() || !regions.is_empty(), labels, regions }
+    }
+
+    /// When endpoints are ejected (D-40, contract/envoy.md 2.1).
+    pub fn outlier(&self) -> Option<OutlierPolicy> {
+        let asked = self.outlier_detection?;
+        Some(OutlierPolicy {
+            consecutive_5xx: asked.consecutive_5xx_errors.unwrap_or(5),
+            consecutive_gateway: asked.consecutive_gateway_errors.unwrap_or(0),
+            consecutive_local: asked.consecutive_local_origin_failures.unwrap_or(5),
+            split: asked.split_external_local_origin_errors,
+            interval: asked.interval.map_or(Duration::from_secs(10), |d| d.0),
+            base: asked.base_ejection_time.map_or(Duration::from_secs(30), |d| d.0),
+            max_percent: u32::try_from(asked.max_ejection_percent).ok().filter(|p| *p > 0).unwrap_or(10),
+            codes: asked.outlier_detection_http_error_codes.iter().filter_map(|c| u16::try_from(*c).ok()).collect(),
+        })
     }
 
     /// In what the endpoint is spoken to (G-48). The mesh's wish for an upgrade reaches ports that are known to be HTTP.

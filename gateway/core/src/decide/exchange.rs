@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use rand::RngCore;
 use smallvec::SmallVec;
 
+use crate::balance::outlier::{Ejection, Outcome};
 use crate::balance::{EndpointState, InFlight, Ledger, Member, UpstreamProtocol};
 use crate::failure::{Failure, Flag, Flags};
 use crate::policy::{ResetKind, Timeouts, is_grpc};
@@ -44,6 +45,7 @@ pub struct Exchange {
     pub(super) tried: SmallVec<[Arc<EndpointState>; 3]>,
     pub(super) member: Option<Arc<Member>>,
     pub(super) in_flight: Option<InFlight>,
+    pub(super) ejections: SmallVec<[Ejection; 1]>,
     pub(super) attempts: u32,
     pub(super) connected: bool,
     pub(super) replayable: bool,
@@ -76,6 +78,7 @@ impl Exchange {
             tried: SmallVec::new(),
             member: None,
             in_flight: None,
+            ejections: SmallVec::new(),
             attempts: 0,
             connected: false,
             replayable: true,
@@ -109,6 +112,7 @@ impl Exchange {
             Event::Woke => self.woke(now, rng, ledger),
             Event::Connected => {
                 self.connected = true;
+                self.judge(Outcome::Connected);
                 self.arm(now);
                 Step::Go
             }
@@ -215,6 +219,8 @@ impl Exchange {
         if self.phase != Phase::Trying {
             return Step::Go;
         }
+        let grpc = if self.grpc { grpc_status(headers) } else { None };
+        self.judge(Outcome::Answer(grpc.map_or(status, http_status)));
         let wanted = self.forward().is_some_and(|f| f.retry.wants_status(status, grpc_status(headers), headers));
         if wanted && let Some(step) = self.again(now, rng) {
             return step;
@@ -235,6 +241,7 @@ impl Exchange {
                 self.done(Step::Cut)
             }
             Phase::Trying => {
+                self.judge(if kind == ResetKind::PerTryTimeout { Outcome::Late } else { Outcome::Broken });
                 let wanted = self.forward().is_some_and(|f| f.retry.wants_reset(kind));
                 if wanted && let Some(step) = self.again(now, rng) {
                     return step;
@@ -251,12 +258,24 @@ impl Exchange {
                 self.details = Failure::RouteTimeout.row().details;
                 return self.done(Step::Cut);
             }
+            if self.phase == Phase::Trying {
+                self.judge(Outcome::Late);
+            }
             return self.fail(Failure::RouteTimeout);
         }
         if self.phase == Phase::Trying && self.try_deadline.is_some_and(|d| d <= now) {
             return self.broken(Failure::PerTryTimeout, ResetKind::PerTryTimeout, now, rng);
         }
         Step::Go
+    }
+
+    /// Counts what the attempt came to; limits and faults of our own never come here (D-40), nor do attempts only looked at.
+    fn judge(&mut self, outcome: Outcome) {
+        if self.in_flight.is_none() {
+            return;
+        }
+        let ejection = self.member.as_ref().and_then(|member| self.slot()?.judge(member, outcome));
+        self.ejections.extend(ejection);
     }
 
     /// Another attempt after the back-off, where one is left. Says in the flags that none is.
@@ -292,6 +311,24 @@ impl Exchange {
         self.try_deadline = None;
         self.in_flight = None;
         step
+    }
+}
+
+/// The HTTP status that a gRPC status stands for.
+fn http_status(grpc: u32) -> u16 {
+    match grpc {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
     }
 }
 

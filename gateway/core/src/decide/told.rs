@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::balance::outlier::Ejection;
 use crate::balance::{Member, Slot};
 use crate::failure::Flags;
 use crate::policy::Timeouts;
@@ -64,6 +65,10 @@ impl Exchange {
     /// The endpoint tried last.
     pub fn member(&self) -> Option<&Arc<Member>> {
         self.member.as_ref()
+    }
+    /// Endpoints that this exchange's attempts have ejected; each is told once. They are out already: views and timers follow.
+    pub fn take_ejections(&mut self) -> impl Iterator<Item = Ejection> + '_ {
+        self.ejections.drain(..)
     }
     /// How many attempts there were.
     pub fn attempts(&self) -> u32 {

@@ -1,0 +1,242 @@
+//! Outlier detection: which endpoints are left out for their behaviour, and for how long (D-40..D-42, contract/envoy.md 2).
+//!
+//! Each endpoint counts what its attempts came to; a count that reaches its threshold ejects it, as far as the backend's cap allows. The
+//! ejection is in force for every worker at once, by a mark on the endpoint's state; views, timers and the way back are the control
+//! thread's, which asks this file how long.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::slot::{EndpointState, Slot};
+use super::view::Member;
+
+/// A backend's outlier detection, resolved. A threshold of 0 is off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutlierPolicy {
+    /// Errors in a row: 5xx, or the codes named, and, unless split, connections that failed.
+    pub consecutive_5xx: u32,
+    /// 502, 503 and 504 in a row.
+    pub consecutive_gateway: u32,
+    /// Connections that failed in a row, where they are told apart.
+    pub consecutive_local: u32,
+    /// Connections that failed count by themselves, not as answers.
+    pub split: bool,
+    /// How often the way back and the decay are looked at.
+    pub interval: Duration,
+    /// How long the first ejection lasts.
+    pub base: Duration,
+    /// How many percent of the endpoints may be ejected at once.
+    pub max_percent: u32,
+    /// Where not empty, these statuses alone are errors.
+    pub codes: Vec<u16>,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An answer, by status; of gRPC, the status that its code stands for.
+    Answer(u16),
+    /// A connection was made.
+    Connected,
+    /// No connection, or one that broke before an answer.
+    Broken,
+    /// No answer in time.
+    Late,
+}
+
+/// Why an endpoint was ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Too many errors in a row.
+    Consecutive5xx,
+    /// Too many gateway errors in a row.
+    ConsecutiveGateway,
+    /// Too many failed connections in a row.
+    ConsecutiveLocal,
+}
+
+impl Cause {
+    /// As Envoy's event log has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Consecutive5xx => "consecutive_5xx",
+            Self::ConsecutiveGateway => "consecutive_gateway_failure",
+            Self::ConsecutiveLocal => "consecutive_local_origin_failure",
+        }
+    }
+}
+
+/// An endpoint that has just been ejected.
+#[derive(Clone, Debug)]
+pub struct Ejection {
+    /// Its backend.
+    pub slot: Arc<Slot>,
+    /// The endpoint.
+    pub member: Arc<Member>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// The counts of one endpoint.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    errors: AtomicU32,
+    gateway: AtomicU32,
+    local: AtomicU32,
+}
+
+impl Counts {
+    /// Counts an outcome; `Some` when a threshold is reached, which starts that count anew.
+    fn count(&self, policy: &OutlierPolicy, outcome: Outcome) -> Option<Cause> {
+        let status = match outcome {
+            Outcome::Connected => {
+                self.local.store(0, Ordering::Relaxed);
+                return None;
+            }
+            Outcome::Broken | Outcome::Late if policy.split => return reached(&self.local, policy.consecutive_local).then_some(Cause::ConsecutiveLocal),
+            Outcome::Broken => 503,
+            Outcome::Late => 504,
+            Outcome::Answer(status) => status,
+        };
+        let local = !matches!(outcome, Outcome::Answer(_));
+        let error = local || if policy.codes.is_empty() { status >= 500 } else { policy.codes.contains(&status) };
+        if !error {
+            self.errors.store(0, Ordering::Relaxed);
+            self.gateway.store(0, Ordering::Relaxed);
+            return None;
+        }
+        let gateway = matches!(status, 502..=504);
+        if !gateway {
+            self.gateway.store(0, Ordering::Relaxed);
+        }
+        let by_gateway = gateway && reached(&self.gateway, policy.consecutive_gateway);
+        if reached(&self.errors, policy.consecutive_5xx) {
+            return Some(Cause::Consecutive5xx);
+        }
+        by_gateway.then_some(Cause::ConsecutiveGateway)
+    }
+
+    pub(super) fn clear(&self) {
+        for count in [&self.errors, &self.gateway, &self.local] {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One more; true on the count that equals the threshold, which sets it back.
+fn reached(count: &AtomicU32, threshold: u32) -> bool {
+    let now = count.fetch_add(1, Ordering::Relaxed) + 1;
+    let hit = threshold > 0 && now == threshold;
+    if hit {
+        count.store(0, Ordering::Relaxed);
+    }
+    hit
+}
+
+impl Slot {
+    /// Takes in what an attempt came to. `Some` where that has ejected the endpoint.
+    pub fn judge(self: &Arc<Self>, member: &Arc<Member>, outcome: Outcome) -> Option<Ejection> {
+        let view = self.view.load();
+        let policy = view.line.outlier.as_deref()?;
+        let cause = member.state.counts.count(policy, outcome)?;
+        let total = view.members.len() as u64;
+        let allowed = |ejected: u32| (100 * (u64::from(ejected) + 1) <= u64::from(policy.max_percent) * total).then_some(ejected + 1);
+        if member.state.is_ejected() || self.ejected.fetch_update(Ordering::AcqRel, Ordering::Acquire, allowed).is_err() {
+            return None;
+        }
+        if member.state.eject() {
+            return Some(Ejection { slot: self.clone(), member: member.clone(), cause });
+        }
+        self.ejected.fetch_sub(1, Ordering::AcqRel);
+        None
+    }
+
+    /// Lets an ejected endpoint back, and forgets what it had counted.
+    pub fn release(&self, state: &EndpointState) {
+        if state.release() {
+            // An endpoint that left while it was ejected has been counted out already.
+            let _ = self.ejected.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        }
+    }
+
+    /// Makes the count of ejected endpoints that of the view in force, once endpoints have come or gone.
+    pub fn recount(&self) {
+        let ejected = self.view.load().members.iter().filter(|m| m.state.is_ejected()).count();
+        self.ejected.store(u32::try_from(ejected).unwrap_or(u32::MAX), Ordering::Release);
+    }
+}
+
+/// How long ejections last, growing while an endpoint fails and shrinking while it does not (contract/envoy.md 2.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backoff(u32);
+
+/// The longest ejection, unless the base is longer.
+const LONGEST: Duration = Duration::from_secs(300);
+
+impl Backoff {
+    /// One more ejection: how long it lasts.
+    pub fn grow(&mut self, policy: &OutlierPolicy) -> Duration {
+        let longest = LONGEST.max(policy.base);
+        if policy.base * self.0 < longest + policy.base {
+            self.0 += 1;
+        }
+        (policy.base * self.0).min(longest)
+    }
+    /// An interval without ejection. True once it is as if there had been none.
+    pub fn shrink(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> OutlierPolicy {
+        OutlierPolicy {
+            consecutive_5xx: 3,
+            consecutive_gateway: 0,
+            consecutive_local: 2,
+            split: false,
+            interval: Duration::from_secs(10),
+            base: Duration::from_secs(30),
+            max_percent: 100,
+            codes: vec![],
+        }
+    }
+
+    #[test]
+    fn counts_are_envoys_table() {
+        use Outcome::{Answer, Broken, Connected, Late};
+        let plain = policy();
+        let gateway = OutlierPolicy { consecutive_5xx: 0, consecutive_gateway: 2, ..policy() };
+        let split = OutlierPolicy { split: true, ..policy() };
+        let codes = OutlierPolicy { codes: vec![429], ..policy() };
+        let rows: Vec<(&str, &OutlierPolicy, Vec<Outcome>, Vec<usize>)> = vec![
+            ("three in a row", &plain, vec![Answer(500), Answer(503), Answer(500)], vec![2]),
+            ("an answer below 500 starts anew", &plain, vec![Answer(500), Answer(500), Answer(404), Answer(500), Answer(500)], vec![]),
+            ("and again after three more", &plain, vec![Answer(500); 6], vec![2, 5]),
+            ("connections count as 503", &plain, vec![Broken, Late, Answer(500)], vec![2]),
+            ("gateway errors", &gateway, vec![Answer(502), Answer(504)], vec![1]),
+            ("500 is no gateway error", &gateway, vec![Answer(502), Answer(500), Answer(504)], vec![]),
+            ("split: connections by themselves", &split, vec![Broken, Answer(500), Broken], vec![2]),
+            ("split: a connection starts anew", &split, vec![Broken, Connected, Broken], vec![]),
+            ("codes: they alone", &codes, vec![Answer(500), Answer(500), Answer(500), Answer(429), Answer(429), Answer(429)], vec![5]),
+        ];
+        for (about, policy, outcomes, want) in rows {
+            let counts = Counts::default();
+            let hits: Vec<usize> = outcomes.iter().enumerate().filter(|(_, o)| counts.count(policy, **o).is_some()).map(|(i, _)| i).collect();
+            assert_eq!(hits, want, "{about}");
+        }
+    }
+
+    #[test]
+    fn ejections_grow_to_five_minutes_and_shrink() {
+        let (policy, mut backoff) = (policy(), Backoff::default());
+        let seconds: Vec<u64> = (0..12).map(|_| backoff.grow(&policy).as_secs()).collect();
+        assert_eq!(seconds, [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300]);
+        assert_eq!((0..20).take_while(|_| !backoff.shrink()).count(), 10);
+    }
+}
