@@ -26,6 +26,7 @@ use crate::observe::{AccessLog, Format, Metrics, Observe, Trials};
 use crate::progress::Progress;
 use crate::proxy::Engine;
 use crate::reconcile::Reconcile;
+use crate::ward::Ward;
 
 /// Signals this close to each other are one.
 const TWICE: Duration = Duration::from_millis(500);
@@ -65,7 +66,8 @@ impl App {
         };
         let workers = Builder::new_multi_thread().worker_threads(threads).thread_name("worker").enable_all().build();
         let workers = workers.map_err(failed("worker threads"))?;
-        let engine = Arc::new(Engine::new(threads, observe.clone()));
+        let (eject, ejections) = tokio::sync::mpsc::unbounded_channel();
+        let engine = Arc::new(Engine::new(threads, observe.clone(), eject));
         let upstream = engine.upstream.clone();
         workers.spawn(async move { upstream.sweep().await });
         let listeners = Listeners::new(engine.clone(), workers.handle().clone(), asked.bootstrap.drain.0);
@@ -99,6 +101,8 @@ impl App {
             patience,
             findings: Vec::new(),
             retired: Vec::new(),
+            ejections,
+            ward: Ward::default(),
         };
         let run = move || control.block_on(reconcile.run());
         std::thread::Builder::new().name("control".to_owned()).spawn(run).map_err(failed("control thread"))?;

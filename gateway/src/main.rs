@@ -11,6 +11,7 @@ mod progress;
 mod proxy;
 mod reconcile;
 mod upstream;
+mod ward;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use isthmus_config::name::ClusterId;
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::analyze::analyze;
+use isthmus_core::balance::outlier::Ejection;
 use isthmus_core::compile::{Compiler, Counters};
 use isthmus_core::model::World;
 use isthmus_core::snapshot::{ListenKey, Pin};
 use isthmus_discovery::{Batch, Registry, Status};
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::{Instant as Timer, sleep_until, timeout_at};
 use tracing::{debug, error, info, warn};
 
@@ -23,6 +24,7 @@ use crate::listener::{Listeners, State};
 use crate::observe::Observe;
 use crate::progress::Progress;
 use crate::proxy::Engine;
+use crate::ward::Ward;
 
 /// How long quiet lasts before a compilation.
 const HOLD_OFF: Duration = Duration::from_millis(10);
@@ -63,6 +65,10 @@ pub(crate) struct Reconcile {
     pub(crate) findings: Vec<Problem>,
     /// Handles of worlds before this one, held until no request does, so that no worker ever frees a world.
     pub(crate) retired: Vec<Arc<Pin>>,
+    /// Endpoints that workers have ejected.
+    pub(crate) ejections: UnboundedReceiver<Ejection>,
+    /// Where those wait.
+    pub(crate) ward: Ward,
 }
 
 impl Reconcile {
@@ -88,7 +94,8 @@ impl Reconcile {
                     analysis = Some(Timer::now() + CALM);
                 }
                 Some(ask) = self.questions.recv() => self.answer(ask, &world),
-                () = sleep_until(look) => {}
+                Some(ejection) = self.ejections.recv() => self.ward.admit(&ejection, Instant::now()),
+                () = sleep_until(look.min(self.ward.due().map_or(look, Timer::from_std))) => self.ward.round(Instant::now()),
             }
             if Timer::now() >= look {
                 look = Timer::now() + LOOK;

@@ -237,7 +237,7 @@ impl Now {
                 EndpointRow {
                     endpoint: member.host.to_string(),
                     status: status.to_owned(),
-                    outlier_check: "OK".to_owned(),
+                    outlier_check: if member.state.is_ejected() { "FAILED" } else { "OK" }.to_owned(),
                     backend: backend.key.to_string(),
                     host: backend.key.host.to_string(),
                     port: backend.key.port,

@@ -27,11 +27,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use isthmus_core::balance::Ledger;
+use isthmus_core::balance::outlier::Ejection;
 use isthmus_core::decide::{Downstream, Exchange, Found, find};
 use isthmus_core::failure::{Failure, Flag, Flags, Reply};
 use isthmus_core::route::forwarding;
 use isthmus_core::snapshot::ListenKey;
 use rand::Rng;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
@@ -60,12 +62,14 @@ pub(crate) struct Engine {
     pub(crate) observe: Arc<Observe>,
     /// Copies under way.
     pub(crate) mirrors: Arc<Mirrors>,
+    /// Where endpoints that were ejected are told.
+    pub(crate) ejections: UnboundedSender<Ejection>,
 }
 
 impl Engine {
     /// An engine with nothing routed, for so many worker threads.
-    pub(crate) fn new(workers: usize, observe: Arc<Observe>) -> Self {
-        Self { published: Arc::new(Published::new(workers)), upstream: Arc::new(Upstream::new(workers)), observe, mirrors: Arc::default() }
+    pub(crate) fn new(workers: usize, observe: Arc<Observe>, ejections: UnboundedSender<Ejection>) -> Self {
+        Self { published: Arc::new(Published::new(workers)), upstream: Arc::new(Upstream::new(workers)), observe, mirrors: Arc::default(), ejections }
     }
 }
 

@@ -122,7 +122,12 @@ impl Relay<'_, '_, '_> {
     }
 
     pub(super) fn tell(&mut self, event: Event<'_>) -> Step {
-        self.exchange.next(event, Instant::now(), &mut self.rng, Ledger::Live)
+        let step = self.exchange.next(event, Instant::now(), &mut self.rng, Ledger::Live);
+        for ejection in self.exchange.take_ejections() {
+            // Nobody hears it only when the process ends.
+            drop(self.engine.ejections.send(ejection));
+        }
+        step
     }
 
     fn backend(&self) -> &str {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use bytes::BytesMut;
+use isthmus_core::balance::outlier::Outcome;
 use isthmus_core::balance::{Ledger, Member, Slot};
 use isthmus_core::failure::{Failure, Flag, Flags};
 use isthmus_core::snapshot::{Destination, Front};
@@ -94,6 +95,12 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
     };
     let dialled = dial(&picked.member.endpoint.address, picked.policy.connect_timeout).await;
     told.member = Some(picked.member);
+    if let (Err(_), Some(member)) = (&dialled, &told.member) {
+        // A stream that got no connection counts as an error (D-40).
+        if let Some(ejection) = slot.judge(member, Outcome::Broken) {
+            drop(visit.engine.ejections.send(ejection));
+        }
+    }
     match dialled {
         Ok(far) => {
             told.local = far.local_addr().ok();

@@ -94,7 +94,9 @@ impl Counts {
                 self.local.store(0, Ordering::Relaxed);
                 return None;
             }
-            Outcome::Broken | Outcome::Late if policy.split => return reached(&self.local, policy.consecutive_local).then_some(Cause::ConsecutiveLocal),
+            Outcome::Broken | Outcome::Late if policy.split => {
+                return reached(&self.local, policy.consecutive_local).then_some(Cause::ConsecutiveLocal);
+            }
             Outcome::Broken => 503,
             Outcome::Late => 504,
             Outcome::Answer(status) => status,

@@ -14,8 +14,8 @@ use isthmus_config::istio::destination_rule::{
 use isthmus_config::mesh::MeshConfig;
 
 use super::merge::Rule;
-use crate::balance::outlier::OutlierPolicy;
 use crate::balance::locality::{Distribute, LabelTest, Setting};
+use crate::balance::outlier::OutlierPolicy;
 use crate::balance::{BackendPolicy, HashKey, Lb, UpstreamProtocol};
 use crate::model::Protocol;
 
