@@ -9,6 +9,8 @@ mod facts;
 mod reflect;
 mod request;
 mod resource;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use access::Door;
 pub(crate) use reflect::{Take, reflect};
