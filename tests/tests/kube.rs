@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use isthmus_config::bootstrap::Bootstrap;
 use isthmus_config::name::Hostname;
+use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::model::World;
 use isthmus_discovery::{Batch, Registry, Settings, Status, start};
 use isthmus_tests::backend::Backend;
@@ -93,7 +94,7 @@ impl View {
     }
 
     fn problems(&self) -> Vec<String> {
-        self.registry.problems().into_iter().map(|p| p.message).collect()
+        self.registry.problems().into_iter().filter(|p| p.severity < Severity::Info).map(|p| p.message).collect()
     }
 }
 
@@ -203,6 +204,32 @@ fn a_bad_secret_rejects_itself_m20_m22() {
     }
     assert_eq!(problems.len(), 4, "the own cluster's key is ignored without a word: {problems:?}");
     assert!(!Path::new("/tmp/never").exists());
+}
+
+#[test]
+fn a_rule_in_a_member_is_not_read_and_is_compared_with_the_one_in_force_m26() {
+    let servers = servers();
+    let [one, two, ..] = &servers.0[..] else { panic!("three API servers") };
+    let ns = "copies";
+    one.apply(&namespace(ns));
+    two.apply(&namespace(ns));
+    let rule = |name: &str, host: &str| json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": name, "namespace": ns}, "spec": {"host": host}});
+    [("same", "a"), ("other", "a")].iter().for_each(|(name, host)| one.apply(&rule(name, host)));
+    [("same", "a"), ("other", "b"), ("alone", "a")].iter().for_each(|(name, host)| two.apply(&rule(name, host)));
+    one.apply(&remote_secret(ns, "two", &[("cluster2", &two.kubeconfig("admintoken"))]));
+    let mut view = View::of(&settings(one, ns, ""));
+    view.settle();
+    let told = |v: &View, name: &str, words: &str| {
+        let of_object = |p: &Problem| p.object.as_ref().is_some_and(|o| *o.name == *name && *o.namespace == *ns);
+        v.registry.problems().iter().any(|p| of_object(p) && p.message.ends_with(words))
+    };
+    view.until("copies are compared", |v| {
+        told(v, "same", "equals the one in force") && told(v, "other", "differs from the one in force") && told(v, "alone", "has none of that name")
+    });
+    two.apply(&rule("other", "a"));
+    two.delete(&rule("alone", "a"));
+    view.until("a change is compared", |v| told(v, "other", "equals the one in force") && !told(v, "alone", ""));
+    ["same", "other"].iter().for_each(|name| [one, two].iter().for_each(|server| server.delete(&rule(name, "a"))));
 }
 
 #[test]

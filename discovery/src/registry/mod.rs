@@ -6,6 +6,7 @@
 //! admission rules refuse leaves its last good version in force; the refusal is a problem until the object is mended.
 
 mod clusters;
+mod copies;
 mod documents;
 mod overlap;
 
@@ -27,6 +28,7 @@ use crate::settings::Settings;
 use crate::source::{Event, Fact, Partition, SourceId, Status};
 
 use clusters::ClusterState;
+use copies::Copies;
 use overlap::{Left, Overlap};
 
 /// The names that DNS has to find.
@@ -43,6 +45,7 @@ pub struct Registry {
     states: BTreeMap<ClusterId, ClusterState>,
     partitions: BTreeMap<(SourceId, Kind), PartitionState>,
     overlap: Overlap,
+    copies: Copies,
     /// The remote secrets of members.
     secrets: BTreeMap<ClusterId, Arc<str>>,
     entries_by_host: HashMap<Hostname, Vec<Arc<Object<ServiceEntry>>>>,
@@ -94,6 +97,7 @@ impl Registry {
             states,
             partitions: BTreeMap::new(),
             overlap,
+            copies: Copies::default(),
             secrets: BTreeMap::new(),
             entries_by_host: HashMap::new(),
             selecting: BTreeMap::new(),
@@ -124,6 +128,7 @@ impl Registry {
             Event::Resumed(partition) => self.resume(&partition),
             Event::Lost(partition, reason) => self.lose(&partition, reason),
             Event::Joined(cluster, secret) => self.join(cluster, secret),
+            Event::Copy(source, object, document) => self.copies.note(source, object, document),
             Event::Removed(source) => self.remove_source(&source),
             Event::Problems(source, file, problems) if problems.is_empty() => {
                 self.file_problems.remove(&(source, file));
@@ -177,7 +182,14 @@ impl Registry {
 
     /// Everything wrong that is known here: files, objects, duplicates; by source and file.
     pub fn problems(&self) -> Vec<Problem> {
-        self.file_problems.values().chain(self.object_problems.values()).flatten().cloned().chain(self.overlap.problems()).collect()
+        self.file_problems
+            .values()
+            .chain(self.object_problems.values())
+            .flatten()
+            .cloned()
+            .chain(self.overlap.problems())
+            .chain(self.copies.problems(&self.world.documents))
+            .collect()
     }
 
     /// How far every partition is.
@@ -388,6 +400,7 @@ impl Registry {
             }
         }
         self.file_problems.retain(|(s, _), _| s != source);
+        self.copies.forget(source);
         // What another source of the same cluster tells stays.
         if !self.partitions.keys().any(|(s, _)| s.0 == source.0) {
             self.hide(&source.0);

@@ -101,6 +101,8 @@ pub enum Event {
     Lost(Partition, String),
     /// A cluster that isthmus.yaml does not name is read from now on: the remote secret that names it (M-20).
     Joined(ClusterId, Arc<str>),
+    /// An Istio object stands in a member, where it is not read (M-26); `None` when it is gone.
+    Copy(SourceId, ObjectRef, Option<Document>),
     /// The source is not asked for any more; all that it told is gone.
     Removed(SourceId),
     /// What is wrong in a file; it replaces what was said of that file before.

@@ -5,6 +5,7 @@
 //! positions: objects are trimmed while they are decoded, and the registry holds the only copy.
 
 mod access;
+mod copies;
 mod facts;
 mod reflect;
 mod request;
@@ -30,6 +31,7 @@ use tokio::task::JoinSet;
 use super::{Batch, Event, Partition, SourceId, Via};
 use crate::kubernetes::Interner;
 use crate::state::Store;
+use copies::Copies;
 use facts::{Facts, Shared};
 
 pub use access::Access;
@@ -82,6 +84,14 @@ impl Server {
             let mut facts = Facts::new(asked.partition(kind), shared.clone(), speaks, log);
             let door = door.clone();
             tasks.spawn(async move { reflect(&door, &Resource::of(kind), &mut facts).await });
+        }
+        if !asked.is_config {
+            for kind in resource::OF_CONFIG {
+                let (known, unseen) = (BTreeSet::new(), BTreeSet::new());
+                let mut copies = Copies { source: asked.source(), kind, shared: shared.clone(), known, unseen };
+                let door = door.clone();
+                tasks.spawn(async move { reflect(&door, &Resource::of(kind), &mut copies).await });
+            }
         }
         if speaks {
             tasks.spawn(overdue(asked.clone(), shared, is_listed.clone()));

@@ -18,7 +18,8 @@ pub(crate) struct Resource {
 /// What every cluster supplies (M-26).
 const OF_EVERY: [Kind; 6] = [Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::Namespace, Kind::WorkloadEntry];
 /// What the config cluster supplies beside.
-const OF_CONFIG: [Kind; 6] = [Kind::Gateway, Kind::VirtualService, Kind::DestinationRule, Kind::ServiceEntry, Kind::WorkloadGroup, Kind::EnvoyFilter];
+pub(crate) const OF_CONFIG: [Kind; 6] =
+    [Kind::Gateway, Kind::VirtualService, Kind::DestinationRule, Kind::ServiceEntry, Kind::WorkloadGroup, Kind::EnvoyFilter];
 
 /// The kinds that are watched at a cluster.
 pub(crate) fn kinds(is_config: bool) -> impl Iterator<Item = Kind> {
