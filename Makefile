@@ -34,4 +34,4 @@ bench:           ## the rig: nginx, HAProxy, Envoy and Isthmus in turn (benches/
 	python3 benches/rig/rig.py --isthmus target/release/isthmus $(ARGS)
 
 tools:           ## what `make test` needs beside Rust
-	@$(NEED) test cargo:rustup $(BUILD) go:golang-go python3:python3 py-yaml:python3-yaml ip:iproute2 unshare:util-linux
+	@$(NEED) test cargo:rustup $(BUILD) go:golang-go python3:python3 py-yaml:python3-yaml ip:iproute2 unshare:util-linux setpriv:util-linux openssl:openssl

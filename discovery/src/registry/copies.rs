@@ -39,7 +39,7 @@ impl Copies {
                 None => "the config cluster has none of that name",
             };
             let message = format!("not read: Istio objects come from the config cluster, and {source} is another one; {compared}");
-            Problem::new(Severity::Info, "ISM0205", message).of(object.clone(), copy.origin())
+            Problem::new(Severity::Info, "ISM0204", message).of(object.clone(), copy.origin())
         })
     }
 }

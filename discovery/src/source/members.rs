@@ -85,7 +85,7 @@ impl Members {
         let mut wanted: BTreeMap<ClusterId, Wanted> = BTreeMap::new();
         for (secret, remote) in self.by_precedence() {
             let mut note = |message: String| {
-                let problem = Problem { object: Some(secret.clone()), ..Problem::new(Severity::Error, "ISM0207", message) };
+                let problem = Problem { object: Some(secret.clone()), ..Problem::new(Severity::Error, "ISM0206", message) };
                 problems.entry(secret.to_string().into()).or_default().push(problem);
             };
             for cluster in &remote.unreadable {

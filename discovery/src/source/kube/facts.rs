@@ -7,14 +7,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use isthmus_config::object::{Kind, ObjectRef};
-use isthmus_config::parse::parse_object;
+use isthmus_config::parse::{Document, parse_object};
 use isthmus_config::problem::{Problem, Severity};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 use super::reflect::Take;
 use super::request::Head;
-use crate::kubernetes::{Interner, fact};
+use crate::kubernetes::{Interner, fact, without_region};
 use crate::source::{Batch, Event, Partition};
 use crate::state::Log;
 
@@ -90,8 +90,13 @@ impl Take for Facts {
     fn take(&mut self, text: &str, api_version: &str, head: &Head, batch: &mut Batch) {
         let object = self.reference(head);
         let parsed = parse_object(text, api_version, self.partition.kind.as_str(), &self.partition.source.0);
-        self.problems(&object, parsed.problems, batch);
-        let Some(document) = parsed.documents.into_iter().next() else {
+        let document = parsed.documents.into_iter().next();
+        let region = match &document {
+            Some(Document::Node(node)) => without_region(node),
+            _ => None,
+        };
+        self.problems(&object, parsed.problems.into_iter().chain(region).collect(), batch);
+        let Some(document) = document else {
             batch.push(Event::Kept(self.partition.clone(), object));
             return;
         };
@@ -133,7 +138,7 @@ impl Take for Facts {
             batch.push(Event::Lost(self.partition.clone(), reason.to_owned()));
         } else {
             let message = format!("the new kubeconfig of {} cannot be used, the old one stays: {reason}", self.partition.source);
-            let problem = Problem::new(Severity::Warning, "ISM0208", message);
+            let problem = Problem::new(Severity::Warning, "ISM0207", message);
             batch.push(Event::Problems(self.partition.source.clone(), KUBECONFIG.into(), vec![problem]));
         }
     }
