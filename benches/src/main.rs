@@ -3,6 +3,7 @@
 //! The world goes the way of production: text, objects, facts, registry, compiler. Only what the control thread does is measured; files and
 //! sockets are not. Run it built with `--release` on a quiet machine (`make bench ARGS="--runs compile"`).
 
+mod memory;
 mod world;
 
 use std::io::{self, Write};
@@ -14,6 +15,10 @@ use isthmus_core::model::Changes;
 
 use world::{Shape, Source};
 
+/// The allocator of production, whose memory is measured.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Changes measured for each figure; the middle one is told.
 const ROUNDS: usize = 31;
 
@@ -21,6 +26,9 @@ fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
     let mut asked = std::env::args().skip(1);
     if let (Some(shape), Some(routes)) = (asked.next(), asked.next().and_then(|r| r.parse().ok())) {
+        if shape == "memory" {
+            return writeln!(out, "{}", memory::measure(routes)?);
+        }
         let shape = if shape == format!("{:?}", Shape::OneHost) { Shape::OneHost } else { Shape::HostEach };
         return writeln!(out, "{}", measure(shape, routes));
     }
@@ -97,7 +105,7 @@ fn ms(time: Duration) -> String {
 }
 
 /// Resident bytes of this process.
-fn resident() -> usize {
+pub(crate) fn resident() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     pages.and_then(|t| t.split(' ').nth(1)?.parse::<usize>().ok()).unwrap_or_default() * 4096
 }

@@ -34,11 +34,7 @@ impl Shape {
 
     /// The whole world.
     pub(crate) fn texts(self, routes: usize) -> Vec<String> {
-        let mut texts = vec![
-            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw, namespace: app}\nspec:\n  selector: {istio: ingressgateway}\n  \
-             servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]\n"
-                .to_owned(),
-        ];
+        let mut texts = vec![GATEWAY.to_owned()];
         for i in 0..routes {
             texts.push(format!(
                 "apiVersion: v1\nkind: Service\nmetadata: {{name: s{i}, namespace: app}}\nspec:\n  ports: [{{name: http, port: 80, targetPort: 8080}}]\n"
@@ -77,6 +73,34 @@ fn slice(service: usize, round: usize) -> String {
          {{kubernetes.io/service-name: s{service}}}}}\nports: [{{name: http, port: 8080, protocol: TCP}}]\nendpoints:\n{endpoints}"
     )
 }
+
+/// What one file of [`crate::memory`] holds: a service, its route, its endpoints and the pods behind them.
+pub(crate) fn with_pods(service: usize, endpoints: usize) -> String {
+    let pods = (0..endpoints).map(|e| {
+        let n = service * endpoints + e;
+        (format!("s{service}-7d4b9c6f5d-{n:06}"), format!("10.{}.{}.{}", n >> 16 & 255, n >> 8 & 255, n & 255), n % 200)
+    });
+    let mut text = format!(
+        "{}---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{service}, namespace: app}}\nspec:\n  selector: {{app: s{service}}}\n  ports: [{{name: http, port: 80, \
+         targetPort: 8080}}]\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata: {{name: s{service}-1, namespace: app, labels: \
+         {{kubernetes.io/service-name: s{service}}}}}\nports: [{{name: http, port: 8080, protocol: TCP}}]\nendpoints:\n",
+        virtual_service(service, &[rule(service, 0)])
+    );
+    for (name, ip, node) in pods.clone() {
+        text += &format!("- {{addresses: [{ip}], nodeName: n{node}, conditions: {{ready: true}}, targetRef: {{kind: Pod, name: {name}}}}}\n");
+    }
+    for (name, ip, node) in pods {
+        text += &format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: app, labels: {{app: s{service}, version: v1}}}}\nspec: {{nodeName: n{node}, \
+             serviceAccountName: s{service}}}\nstatus: {{phase: Running, podIP: {ip}, conditions: [{{type: Ready, status: \"True\"}}]}}\n"
+        );
+    }
+    text
+}
+
+/// The Gateway that all routes hang on.
+pub(crate) const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw, namespace: app}\nspec:\n  selector: {istio: \
+                                  ingressgateway}\n  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]\n";
 
 fn rule(service: usize, timeout: usize) -> String {
     let timeout = if timeout == 0 { String::new() } else { format!("\n    timeout: {timeout}s") };

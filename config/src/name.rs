@@ -33,7 +33,7 @@ macro_rules! text_name {
 
         impl Default for $name {
             fn default() -> Self {
-                Self(Arc::from(""))
+                Self(Arc::default())
             }
         }
 

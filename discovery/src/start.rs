@@ -36,7 +36,7 @@ pub fn offline(settings: Settings, overlay: Vec<PathBuf>) -> Registry {
     let mut registry = Registry::new(settings);
     for source in sources {
         let mut source = if source.cluster() == &config { source.with_overlay(overlay.clone()) } else { source };
-        registry.apply_all(source.read());
+        source.read(|batch| registry.apply_all(batch));
     }
     registry
 }

@@ -162,7 +162,7 @@ proptest! {
         for step in steps {
             let cluster = if step.second && KINDS[step.kind] != Kind::ServiceEntry { "c2" } else { "c1" };
             let fact = read(step, cluster);
-            let key = (cluster, fact.reference());
+            let key = (cluster, (*fact.reference()).clone());
             let at = partition(cluster, key.1.kind);
             if step.gone {
                 registry.apply(Event::Delete(at, key.1.clone()));

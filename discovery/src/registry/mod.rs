@@ -66,9 +66,9 @@ struct PartitionState {
     generation: u64,
     status: Status,
     /// Every object of the partition that is known.
-    known: HashSet<ObjectRef>,
+    known: HashSet<Arc<ObjectRef>>,
     /// While a list is under way: what it has named so far.
-    listing: Option<HashSet<ObjectRef>>,
+    listing: Option<HashSet<Arc<ObjectRef>>>,
 }
 
 impl PartitionState {
@@ -123,7 +123,7 @@ impl Registry {
             Event::Init(partition) => self.begin_list(partition),
             Event::Apply(partition, fact) => self.take(&partition, fact),
             Event::Delete(partition, object) => self.delete(&partition, &object),
-            Event::Kept(partition, object) => self.keep(&partition, object),
+            Event::Kept(partition, object) => self.keep(&partition, &object),
             Event::InitDone(partition) => self.end_list(&partition),
             Event::Resumed(partition) => self.resume(&partition),
             Event::Lost(partition, reason) => self.lose(&partition, reason),
@@ -324,7 +324,7 @@ impl Registry {
         let Some(state) = self.partition(partition) else { return };
         let was_lost = matches!(std::mem::replace(&mut state.status, Status::Live), Status::Stale { .. });
         let Some(listing) = state.listing.take() else { return };
-        let gone: Vec<ObjectRef> = state.known.difference(&listing).cloned().collect();
+        let gone: Vec<Arc<ObjectRef>> = state.known.difference(&listing).cloned().collect();
         state.known = listing;
         for object in gone {
             self.forget(&partition.source, &object);
@@ -373,12 +373,11 @@ impl Registry {
         }
     }
 
-    fn keep(&mut self, partition: &Partition, object: ObjectRef) {
+    fn keep(&mut self, partition: &Partition, object: &ObjectRef) {
         if let Some(state) = self.partition(partition)
             && let Some(listing) = &mut state.listing
-            && state.known.contains(&object)
         {
-            listing.insert(object);
+            listing.extend(state.known.get(object).cloned());
         }
     }
 

@@ -30,7 +30,7 @@ impl Overlap {
         if !self.clusters.contains(&source.0) {
             return true;
         }
-        let versions = self.versions.entry((source.0.clone(), fact.reference())).or_default();
+        let versions = self.versions.entry((source.0.clone(), (*fact.reference()).clone())).or_default();
         versions.insert(source.1, fact.clone());
         versions.keys().next() == Some(&source.1)
     }

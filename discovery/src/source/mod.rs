@@ -70,14 +70,14 @@ pub enum Fact {
 
 impl Fact {
     /// Which object it is.
-    pub fn reference(&self) -> ObjectRef {
+    pub fn reference(&self) -> Arc<ObjectRef> {
         match self {
-            Self::Istio(object, _) => object.clone(),
-            Self::Service(s) => ObjectRef::new(Kind::Service, s.namespace.clone(), s.name.clone()),
-            Self::Slice(s) => (*s.object).clone(),
-            Self::Pod(p) => (*p.object).clone(),
-            Self::Node(name, _) => ObjectRef::new(Kind::Node, "", name.clone()),
-            Self::Namespace(name, _) => ObjectRef::new(Kind::Namespace, "", name.clone()),
+            Self::Istio(object, _) => Arc::new(object.clone()),
+            Self::Service(s) => Arc::new(ObjectRef::new(Kind::Service, s.namespace.clone(), s.name.clone())),
+            Self::Slice(s) => s.object.clone(),
+            Self::Pod(p) => p.object.clone(),
+            Self::Node(name, _) => Arc::new(ObjectRef::new(Kind::Node, "", name.clone())),
+            Self::Namespace(name, _) => Arc::new(ObjectRef::new(Kind::Namespace, "", name.clone())),
         }
     }
 }

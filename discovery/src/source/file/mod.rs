@@ -44,6 +44,9 @@ const KINDS: [Kind; 12] = [
     Kind::Namespace,
 ];
 
+/// Events of a first list that are told at once: nothing of a cluster is shown before its list is complete.
+const PIECE: usize = 1024;
+
 /// A file that was changed without a word from its writer is taken after standing still for this long.
 const SETTLE: Duration = Duration::from_millis(250);
 
@@ -70,8 +73,8 @@ pub struct FileSource {
 struct File {
     stamp: Stamp,
     shown: Arc<str>,
-    layer: usize,
-    objects: BTreeSet<ObjectRef>,
+    layer: u32,
+    objects: BTreeSet<Arc<ObjectRef>>,
     /// What is wrong in the file itself.
     own: Vec<Problem>,
     /// What was told of it, duplicates included.
@@ -109,27 +112,36 @@ impl FileSource {
         &self.id.0
     }
 
-    /// Reads everything as it stands now.
-    pub fn read(&mut self) -> Batch {
-        self.list(self.walk())
+    /// Reads everything as it stands now and tells it in pieces, of which the last completes the list.
+    pub fn read(&mut self, tell: impl FnMut(Batch)) {
+        self.list(self.walk(), tell);
     }
 
-    fn list(&mut self, tree: Tree) -> Batch {
+    fn list(&mut self, tree: Tree, mut tell: impl FnMut(Batch)) {
         let every = tree.files.keys().cloned().collect();
         let mut batch: Batch = KINDS.iter().map(|k| Event::Init(self.partition(*k))).collect();
-        self.take_in(tree, &every, &mut batch);
+        let touched = self.take_tree(tree, &every, &mut batch);
+        let mut affected = HashSet::new();
+        for object in touched {
+            self.settle(&object, &mut affected, &mut batch);
+            if batch.len() >= PIECE {
+                tell(std::mem::take(&mut batch));
+            }
+        }
+        self.tell_problems(&affected, &mut batch);
         match &self.lost {
             None => batch.extend(KINDS.iter().map(|k| Event::InitDone(self.partition(*k)))),
             Some(reason) => batch.extend(KINDS.iter().map(|k| Event::Lost(self.partition(*k), reason.clone()))),
         }
-        batch
+        tell(batch);
     }
 
     /// Reads what has changed. `closed` names files that are complete for certain.
     fn scan(&mut self, tree: Tree, closed: &Closed) -> Batch {
         let mut batch = Batch::new();
         let was_lost = self.lost.clone();
-        self.take_in(tree, closed, &mut batch);
+        let touched = self.take_tree(tree, closed, &mut batch);
+        self.settle_all(touched, &mut batch);
         match (&was_lost, &self.lost) {
             (None, Some(reason)) => batch.extend(KINDS.iter().map(|k| Event::Lost(self.partition(*k), reason.clone()))),
             (Some(_), None) => batch.extend(self.tell_all()),
@@ -161,8 +173,7 @@ impl FileSource {
     fn scan_files(&mut self, tree: Tree, closed: &Closed) -> Batch {
         let mut batch = Batch::new();
         let touched = self.take_changed(tree, closed);
-        let affected = self.settle(touched, &mut batch);
-        self.tell_problems(&affected, &mut batch);
+        self.settle_all(touched, &mut batch);
         batch
     }
 
@@ -173,7 +184,7 @@ impl FileSource {
 
     fn walk(&self) -> Tree {
         let mut tree = Tree::default();
-        for (layer, roots) in self.layers.iter().enumerate() {
+        for (layer, roots) in (0..).zip(&self.layers) {
             roots.iter().for_each(|root| tree.add(root, layer));
         }
         tree
@@ -192,7 +203,8 @@ impl FileSource {
         batch
     }
 
-    fn take_in(&mut self, tree: Tree, closed: &Closed, batch: &mut Batch) {
+    /// Reads what differs in the whole tree, and returns the objects that may differ with it.
+    fn take_tree(&mut self, tree: Tree, closed: &Closed, batch: &mut Batch) -> BTreeSet<Arc<ObjectRef>> {
         self.lost = tree.lost.clone();
         let gone: Vec<PathBuf> = self.files.keys().filter(|path| !tree.files.contains_key(*path) && !tree.is_hidden(path)).cloned().collect();
         self.unsettled.retain(|path, _| tree.files.contains_key(path));
@@ -205,12 +217,11 @@ impl FileSource {
                 batch.push(Event::Problems(self.id.clone(), file.shown, Vec::new()));
             }
         }
-        let affected = self.settle(touched, batch);
-        self.tell_problems(&affected, batch);
+        touched
     }
 
     /// Reads the files that differ and are complete, and returns the objects that may differ with them.
-    fn take_changed(&mut self, tree: Tree, closed: &Closed) -> BTreeSet<ObjectRef> {
+    fn take_changed(&mut self, tree: Tree, closed: &Closed) -> BTreeSet<Arc<ObjectRef>> {
         let mut touched = BTreeSet::new();
         for (path, (stamp, layer)) in tree.files {
             // Two writes within one tick of the clock may leave the same stamp: what was closed is read anyway.
@@ -238,7 +249,7 @@ impl FileSource {
     }
 
     /// Reads one file and puts its objects in place of those that it held before.
-    fn take_file(&mut self, path: PathBuf, layer: usize, stamp: Stamp, touched: &mut BTreeSet<ObjectRef>) {
+    fn take_file(&mut self, path: PathBuf, layer: u32, stamp: Stamp, touched: &mut BTreeSet<Arc<ObjectRef>>) {
         let shown: Arc<str> = Arc::from(path.to_string_lossy().as_ref());
         let parsed = match walk::read(&path, &stamp) {
             Content::Whole(bytes) => parse::parse(&bytes, &self.id.0, &shown),
@@ -314,19 +325,22 @@ impl FileSource {
         }
     }
 
-    /// Tells the objects whose first version differs, and names the files that hold them.
-    fn settle(&mut self, touched: BTreeSet<ObjectRef>, batch: &mut Batch) -> HashSet<Arc<str>> {
+    fn settle_all(&mut self, touched: BTreeSet<Arc<ObjectRef>>, batch: &mut Batch) {
         let mut affected = HashSet::new();
         for object in touched {
-            affected.extend(self.held.places(&object).map(|p| p.file.clone()));
-            let partition = self.partition(object.kind);
-            match self.held.turn(&object) {
-                held::Turn::Same => {}
-                held::Turn::Now(fact) => batch.push(Event::Apply(partition, fact)),
-                held::Turn::Gone => batch.push(Event::Delete(partition, object)),
-            }
+            self.settle(&object, &mut affected, batch);
         }
-        affected
+        self.tell_problems(&affected, batch);
+    }
+
+    /// Tells an object if its first version differs, and names the files that hold it.
+    fn settle(&mut self, object: &ObjectRef, affected: &mut HashSet<Arc<str>>, batch: &mut Batch) {
+        affected.extend(self.held.places(object).map(|p| p.file.clone()));
+        match self.held.turn(object) {
+            held::Turn::Same => {}
+            held::Turn::Now(fact) => batch.push(Event::Apply(self.partition(object.kind), fact)),
+            held::Turn::Gone => batch.push(Event::Delete(self.partition(object.kind), object.clone())),
+        }
     }
 
     /// Tells the problems of files whose list differs: their own, and the objects that another place gives first.

@@ -36,7 +36,7 @@ impl Stamp {
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     /// Files to read, with their layer.
-    pub(super) files: BTreeMap<PathBuf, (Stamp, usize)>,
+    pub(super) files: BTreeMap<PathBuf, (Stamp, u32)>,
     /// Directories whose entries matter: those walked, and those that links lead into.
     pub(super) directories: BTreeSet<PathBuf>,
     /// What could not be looked at; what stands below may still be there.
@@ -47,7 +47,7 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Adds a directory with its subdirectories, or a file whatever its name.
-    pub(super) fn add(&mut self, root: &Path, layer: usize) {
+    pub(super) fn add(&mut self, root: &Path, layer: u32) {
         match fs::metadata(root) {
             Ok(metadata) if metadata.is_dir() => {
                 if let Err(error) = self.directory(root, layer, &mut Vec::new()) {
@@ -64,7 +64,7 @@ impl Tree {
     }
 
     /// Adds a file that was read before, or says with `None` that it is none any more.
-    pub(super) fn add_file(&mut self, path: &Path, layer: usize) -> Option<()> {
+    pub(super) fn add_file(&mut self, path: &Path, layer: u32) -> Option<()> {
         let metadata = fs::metadata(path).ok().filter(Metadata::is_file)?;
         self.files.insert(path.to_owned(), (Stamp::of(&metadata), layer));
         Some(())
@@ -83,7 +83,7 @@ impl Tree {
     }
 
     /// `above` holds the directories on the way here, since a link may lead back to one of them.
-    fn directory(&mut self, path: &Path, layer: usize, above: &mut Vec<(u64, u64)>) -> std::io::Result<()> {
+    fn directory(&mut self, path: &Path, layer: u32, above: &mut Vec<(u64, u64)>) -> std::io::Result<()> {
         let metadata = fs::metadata(path)?;
         let identity = (metadata.dev(), metadata.ino());
         if above.contains(&identity) {

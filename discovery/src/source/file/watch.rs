@@ -28,13 +28,14 @@ pub fn watch(mut source: FileSource, tell: Sender<Batch>) -> std::io::Result<Joi
         let (notified, notices) = channel();
         let mut watches = Watches::new(notified);
         let tree = watches.cover_all(&source);
-        let mut batch = source.list(tree);
+        // Nobody listening any more is found out below.
+        source.list(tree, |batch| drop(tell.blocking_send(batch)));
         loop {
-            if !batch.is_empty() && tell.blocking_send(batch).is_err() || tell.is_closed() {
+            if tell.is_closed() {
                 return;
             }
             let Some(heard) = wait(&notices, if source.is_unsettled() { POLL_UNSETTLED } else { POLL }) else { return };
-            batch = match source.only_files(&heard.changed) {
+            let batch = match source.only_files(&heard.changed) {
                 Some(tree) => source.scan_files(tree, &heard.closed),
                 None => {
                     watches.forget(&heard.changed);
@@ -42,6 +43,9 @@ pub fn watch(mut source: FileSource, tell: Sender<Batch>) -> std::io::Result<Joi
                     source.scan(tree, &heard.closed)
                 }
             };
+            if !batch.is_empty() && tell.blocking_send(batch).is_err() {
+                return;
+            }
         }
     })
 }

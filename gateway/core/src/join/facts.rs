@@ -11,7 +11,7 @@ use isthmus_config::name::{ClusterId, Hostname, Locality, Network};
 use isthmus_config::object::{Labels, Object, ObjectRef, Origin};
 use smallvec::SmallVec;
 
-use crate::model::{ExportTo, GatewayIdentity, Health, NamespacedName, Port, Workload};
+use crate::model::{ExportTo, GatewayIdentity, Health, Port, Workload};
 
 /// Values by namespace, then name.
 #[derive(Clone, Debug)]
@@ -201,7 +201,7 @@ pub struct Cluster {
     pub slices: ByName<BTreeMap<Arc<str>, Arc<SliceFact>>>,
     pods: ByName<Pod>,
     /// Pods by address, in order of name: nearly always one.
-    pods_by_address: HashMap<IpAddr, SmallVec<[NamespacedName; 1]>>,
+    pods_by_address: HashMap<IpAddr, SmallVec<[Arc<ObjectRef>; 1]>>,
     /// Its nodes.
     pub nodes: BTreeMap<Arc<str>, Node>,
     /// Its namespaces.
@@ -223,8 +223,8 @@ impl Cluster {
 
     /// The pod at an address, for endpoints that name none; the first by name of several.
     pub fn pod_at(&self, address: IpAddr) -> Option<&Pod> {
-        let (namespace, name) = self.pods_by_address.get(&address)?.first()?;
-        self.pods.get(namespace, name)
+        let pod = self.pods_by_address.get(&address)?.first()?;
+        self.pods.get(&pod.namespace, &pod.name)
     }
 
     /// Puts a pod in place and returns the one that it was before.
@@ -233,8 +233,8 @@ impl Cluster {
         let old = self.remove_pod(&namespace, &name);
         for address in &pod.fact.addresses {
             let pods = self.pods_by_address.entry(*address).or_default();
-            if let Err(place) = pods.binary_search(&(namespace.clone(), name.clone())) {
-                pods.insert(place, (namespace.clone(), name.clone()));
+            if let Err(place) = pods.binary_search(&pod.fact.object) {
+                pods.insert(place, pod.fact.object.clone());
             }
         }
         self.pods.insert(namespace, name, pod);
@@ -246,7 +246,7 @@ impl Cluster {
         let old = self.pods.remove(namespace, name)?;
         for address in &old.fact.addresses {
             let Some(pods) = self.pods_by_address.get_mut(address) else { continue };
-            pods.retain(|(ns, n)| (&*ns, &*n) != (namespace, name));
+            pods.retain(|p| *p != old.fact.object);
             if pods.is_empty() {
                 self.pods_by_address.remove(address);
             }
