@@ -91,10 +91,7 @@ impl Take for Facts {
         let object = self.reference(head);
         let parsed = parse_object(text, api_version, self.partition.kind.as_str(), &self.partition.source.0);
         let document = parsed.documents.into_iter().next();
-        let region = match &document {
-            Some(Document::Node(node)) => without_region(node),
-            _ => None,
-        };
+        let region = if let Some(Document::Node(node)) = &document { without_region(node) } else { None };
         self.problems(&object, parsed.problems.into_iter().chain(region).collect(), batch);
         let Some(document) = document else {
             batch.push(Event::Kept(self.partition.clone(), object));
