@@ -123,7 +123,7 @@ fn forward(making: &mut Making<'_>, http: &HttpRoute, namespace: &Arc<str>) -> R
         return Err(("route".into(), "the rule has no action".into()));
     }
     let destinations = Destinations::new(list);
-    let hashed = matches!(&destinations.list[..], [only] if only.hash.is_some());
+    let hashed = destinations.single && destinations.list.iter().any(|only| only.hash.is_some());
     let mesh = making.world.mesh.clone();
     let retry = RetryPolicy::new(http.retries.as_ref(), mesh.default_http_retry_policy.as_ref(), hashed);
     let rewrite = http.rewrite.as_ref().map(Rewrite::new).transpose().map_err(|e| (format!("rewrite.{}", e.field), e.reason))?;

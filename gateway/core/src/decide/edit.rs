@@ -39,7 +39,7 @@ impl Exchange {
             return RequestHead { authority: None, target: None, headers };
         };
         let route = self.route();
-        let single = forward.destinations.list.len() == 1;
+        let single = forward.destinations.single;
         self.in_order(single, &route.request_headers, &destination.request_headers, head, down, |edits, facts| {
             edits.apply_to_request(&mut headers, facts);
         });
@@ -66,7 +66,7 @@ impl Exchange {
             cors.apply(origin, headers);
         }
         if let (Some(forward), Some(destination)) = (self.forward(), self.destination()) {
-            let single = forward.destinations.list.len() == 1;
+            let single = forward.destinations.single;
             self.in_order(single, &route.response_headers, &destination.response_headers, head, down, |edits, facts| {
                 edits.apply_to_response(status, headers, head.headers, facts);
             });

@@ -209,12 +209,15 @@ pub struct Destinations {
     pub list: Vec<Destination>,
     /// Running sums of the weights, for the draw.
     pub sums: Vec<u64>,
+    /// The rule names one destination: what it says of headers and retries is read so, however many have a share (V-35, V-46).
+    pub single: bool,
 }
 
 impl Destinations {
     /// One takes everything, whatever its weight; of several, those of weight 0 are left out (V-22, V-23).
     pub fn new(mut list: Vec<Destination>) -> Self {
-        if list.len() > 1 {
+        let single = list.len() == 1;
+        if !single {
             list.retain(|d| d.weight > 0);
         }
         let sums = list
@@ -224,7 +227,7 @@ impl Destinations {
                 Some(*sum)
             })
             .collect();
-        Self { list, sums }
+        Self { list, sums, single }
     }
     /// Draws one and says its position; `random` is any number.
     pub fn draw(&self, random: u64) -> Option<(usize, &Destination)> {
