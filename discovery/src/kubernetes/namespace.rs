@@ -1,9 +1,11 @@
-//! A namespace: its labels, one of which may name the cluster's network (M-31).
+//! A namespace: its labels, one of which may name the cluster's network (M-31), and what it asks for its services (L-25).
 
 use isthmus_config::kubernetes;
 use isthmus_config::object::Object;
 use isthmus_core::join::Namespace;
 
+use super::service;
+
 pub(super) fn fact(object: &Object<kubernetes::Namespace>) -> Namespace {
-    Namespace { labels: object.meta.labels.clone() }
+    Namespace { labels: object.meta.labels.clone(), distributes: service::distributes(&object.meta.annotations) }
 }

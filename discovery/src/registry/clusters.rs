@@ -285,8 +285,12 @@ impl Registry {
             None => cluster.namespaces.remove(&name),
         };
         let moved = network != join::network::of_system_namespace(cluster, &mesh);
+        let distributes = |namespace: &Option<Namespace>| namespace.as_ref().is_some_and(|n| n.distributes);
+        let asks_anew = distributes(&old) != distributes(&namespace);
         if shown && moved {
             self.retell(id);
+        } else if shown && asks_anew {
+            self.touch_all();
         }
         if of_config && old != namespace {
             let namespaces = &mut Arc::make_mut(&mut self.world).catalog.namespaces;

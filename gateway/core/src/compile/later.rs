@@ -4,15 +4,18 @@
 
 use std::collections::BTreeMap;
 
+use isthmus_config::istio::WorkloadEntry;
 use isthmus_config::istio::destination_rule::{ClientTlsMode, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy};
 use isthmus_config::istio::gateway::Gateway;
 use isthmus_config::istio::service_entry::{Resolution, ServiceEntry};
 use isthmus_config::istio::virtual_service::VirtualService;
+use isthmus_config::name::Hostname;
 use isthmus_config::object::{Kind, Object, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
 
 use super::report::code;
-use crate::model::{Changes, World};
+use crate::join::kubernetes_name;
+use crate::model::{Catalog, Changes, Service, Unmet, World};
 
 /// Reads changed objects anew; true where a line may differ.
 pub(super) fn update(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &World, changes: &Changes) -> bool {
@@ -24,6 +27,7 @@ pub(super) fn update(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &Worl
             .chain(documents.virtual_services.keys().map(named(Kind::VirtualService)))
             .chain(documents.gateways.keys().map(named(Kind::Gateway)))
             .chain(documents.service_entries.keys().map(named(Kind::ServiceEntry)))
+            .chain(documents.workload_entries.keys().map(named(Kind::WorkloadEntry)))
             .chain(documents.envoy_filters.keys().map(named(Kind::EnvoyFilter)))
             .collect();
         lines.clear();
@@ -36,24 +40,53 @@ pub(super) fn update(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &Worl
         let found = match object.kind {
             Kind::DestinationRule => documents.destination_rules.get(&name).map(|o| destination_rule(o, object)),
             Kind::Gateway => documents.gateways.get(&name).map(|o| gateway(o, object)),
-            Kind::ServiceEntry => documents.service_entries.get(&name).map(|o| service_entry(o, object)),
+            Kind::ServiceEntry => documents.service_entries.get(&name).map(|o| service_entry(o, object, &world.catalog)),
             Kind::EnvoyFilter => documents.envoy_filters.get(&name).map(|o| vec![line(o, object, "spec.configPatches", "EnvoyFilter patches")]),
             Kind::VirtualService => documents.virtual_services.get(&name).map(|o| virtual_service(o, object)),
-            Kind::WorkloadEntry
-            | Kind::WorkloadGroup
-            | Kind::Service
-            | Kind::EndpointSlice
-            | Kind::Pod
-            | Kind::Node
-            | Kind::Namespace
-            | Kind::Secret => None,
+            Kind::WorkloadEntry => documents.workload_entries.get(&name).map(|o| workload_entry(o, object)),
+            Kind::WorkloadGroup | Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Node | Kind::Namespace | Kind::Secret => None,
         };
         match found.filter(|f| !f.is_empty()) {
             Some(found) => drop(lines.insert((*object).clone(), found)),
             None => drop(lines.remove(*object)),
         }
     }
-    !objects.is_empty()
+    services(lines, world, changes) || !objects.is_empty()
+}
+
+/// Reads changed Kubernetes Services anew.
+fn services(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &World, changes: &Changes) -> bool {
+    let all = world.catalog.services.keys().filter(|_| changes.all);
+    let mut differs = false;
+    for host in all.chain(changes.services.iter().filter(|_| !changes.all)) {
+        let Some((namespace, name)) = kubernetes_name(host, &world.gateway.domain) else { continue };
+        let found = world.catalog.services.get(host).filter(|s| s.object.kind == Kind::Service && !s.unmet.is_empty());
+        let object = ObjectRef::new(Kind::Service, namespace, name);
+        differs |= match found {
+            Some(service) => {
+                lines.insert(object, service.unmet.iter().map(|unmet| unmet_line(service, *unmet)).collect());
+                true
+            }
+            None => lines.remove(&object).is_some(),
+        };
+    }
+    differs
+}
+
+fn unmet_line(service: &Service, unmet: Unmet) -> Problem {
+    let later = |path: &str, about: &str| Problem::new(Severity::Warning, code::NOT_YET, format!("not in force yet: {about}")).at(path);
+    let problem = match unmet {
+        Unmet::Distribution => later("spec.trafficDistribution", "traffic distribution by locality"),
+        Unmet::DistributionByAnnotation => later("metadata.annotations", "traffic distribution by locality"),
+        Unmet::DistributionByNamespace => {
+            later("metadata.namespace", "traffic distribution by locality, which an annotation of the namespace asks for")
+        }
+        Unmet::OwnNode => {
+            let message = "no endpoint is used: only those of the gateway's own node may be, and which node that is has not been told";
+            Problem::new(Severity::Warning, code::LEFT_OUT, message).at("spec.internalTrafficPolicy").hint("set gateway.node in isthmus.yaml")
+        }
+    };
+    problem.of(service.object.clone(), &service.origin)
 }
 
 fn line<S>(object: &Object<S>, name: &ObjectRef, path: impl Into<String>, about: &str) -> Problem {
@@ -77,7 +110,18 @@ fn virtual_service(object: &Object<VirtualService>, name: &ObjectRef) -> Vec<Pro
     lines
 }
 
-fn service_entry(object: &Object<ServiceEntry>, name: &ObjectRef) -> Vec<Problem> {
+const THROUGH_GATEWAY: &str = "reaching an endpoint without an address through its network's gateway; the endpoint is left out";
+
+fn is_behind_gateway(spec: &WorkloadEntry) -> bool {
+    spec.address.is_empty() && !spec.network.is_empty()
+}
+
+/// S-8: without an address, an endpoint is reached through its network's gateway alone.
+fn workload_entry(object: &Object<WorkloadEntry>, name: &ObjectRef) -> Vec<Problem> {
+    is_behind_gateway(&object.spec).then(|| line(object, name, "spec.network", THROUGH_GATEWAY)).into_iter().collect()
+}
+
+fn service_entry(object: &Object<ServiceEntry>, name: &ObjectRef, catalog: &Catalog) -> Vec<Problem> {
     const DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
     let mut lines = match object.spec.resolution {
         Resolution::DynamicDns => vec![line(object, name, "spec.resolution", "names taken from the request")],
@@ -85,7 +129,11 @@ fn service_entry(object: &Object<ServiceEntry>, name: &ObjectRef) -> Vec<Problem
     };
     if object.meta.annotations.contains_key(DISTRIBUTION) {
         lines.push(line(object, name, "metadata.annotations", "traffic distribution by locality"));
+    } else if object.spec.hosts.iter().filter_map(|h| catalog.services.get(&Hostname::new(h))).any(|s| s.object == *name && !s.unmet.is_empty()) {
+        lines.push(line(object, name, "metadata.namespace", "traffic distribution by locality, which an annotation of the namespace asks for"));
     }
+    let behind = object.spec.endpoints.iter().enumerate().filter(|(_, e)| is_behind_gateway(e));
+    lines.extend(behind.map(|(i, _)| line(object, name, format!("spec.endpoints[{i}].network"), THROUGH_GATEWAY)));
     lines
 }
 

@@ -10,6 +10,8 @@ pub mod code {
     pub const IGNORED: &str = "ISM0302";
     /// An older object has what this one asks for.
     pub const CONFLICT: &str = "ISM0303";
+    /// A service whose endpoints are all left out.
+    pub const LEFT_OUT: &str = "ISM0305";
     /// A rule that cannot be compiled, and is left out.
     pub const REFUSED: &str = "ISM0304";
 }

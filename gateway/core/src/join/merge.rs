@@ -12,7 +12,7 @@ use isthmus_config::object::{Kind, ObjectRef};
 
 use super::facts::{Cluster, Facts, ServiceFact, SliceEndpoint, SliceFact};
 use super::{locality, network, service_entry};
-use crate::model::{Address, Endpoint, ExportTo, Resolution, Service, ServiceKind, Workload};
+use crate::model::{Address, Endpoint, ExportTo, Resolution, Service, ServiceKind, Unmet, Workload};
 
 /// A service and its endpoints, of all ports, in a stable order.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +48,7 @@ pub fn host(facts: &Facts<'_>, host: &Hostname) -> Option<Joined> {
     let Some(first) = first else {
         return service_entry::service(facts, host, &entries);
     };
-    let service = kubernetes_service(facts, host, first);
+    let mut service = kubernetes_service(facts, host, first);
     if !service.export_to.includes(&facts.gateway.namespace) {
         let visible = service_entry::service(facts, host, &entries).filter(|j| j.service.export_to.includes(&facts.gateway.namespace));
         if visible.is_some() {
@@ -60,6 +60,9 @@ pub fn host(facts: &Facts<'_>, host: &Hostname) -> Option<Joined> {
         let only_own = is_cluster_local(facts, host);
         for cluster in facts.clusters.iter().filter(|c| !only_own || c.id == facts.gateway.cluster) {
             cluster_endpoints(facts, cluster, &service, name, &mut endpoints);
+        }
+        if facts.node.is_none() && asks_for_node(facts, &service.namespace, name) {
+            service.unmet.push(Unmet::OwnNode);
         }
         service_entry::selected_by_service(facts, &service, &mut endpoints);
         service_entry::for_kubernetes(facts, &service, &entries, &mut endpoints);
@@ -79,9 +82,22 @@ fn kubernetes_service(facts: &Facts<'_>, host: &Hostname, first: &ServiceFact) -
         alias: first.external_name.clone(),
         labels: first.labels.clone(),
         selector: first.selector.clone(),
+        unmet: first.distribution.or_else(|| distribution_of_namespace(facts, &first.namespace)).into_iter().collect(),
         object: ObjectRef::new(Kind::Service, first.namespace.clone(), first.name.clone()),
         origin: first.origin.clone(),
     }
+}
+
+/// A namespace asks for traffic distribution on behalf of its services (L-25); the config cluster's namespace counts.
+pub(super) fn distribution_of_namespace(facts: &Facts<'_>, namespace: &str) -> Option<Unmet> {
+    let namespace = facts.clusters.first()?.namespaces.get(namespace)?;
+    namespace.distributes.then_some(Unmet::DistributionByNamespace)
+}
+
+/// True where a cluster would serve the service from the gateway's own node only (M-18).
+fn asks_for_node(facts: &Facts<'_>, namespace: &str, name: &str) -> bool {
+    let asks = |c: &Cluster| c.services.get(namespace, name).is_some_and(|s| s.node_local) && c.slices.get(namespace, name).is_some();
+    facts.clusters.iter().any(asks)
 }
 
 /// One cluster's endpoints, joined to the service's ports by name (M-2); an address that several slices name counts once (M-4).

@@ -68,7 +68,7 @@ mod tests {
         mesh.networks_by_cluster.insert("c1".into(), "registry".into());
         assert_eq!(of_pod(&none, address, &cluster, &mesh).as_str(), "registry");
         let label = |n: &str| Labels::from([(Arc::from(NETWORK), Arc::from(n))]);
-        cluster.namespaces.insert("istio-system".into(), Namespace { labels: label("system") });
+        cluster.namespaces.insert("istio-system".into(), Namespace { labels: label("system"), ..Namespace::default() });
         assert_eq!(of_pod(&none, address, &cluster, &mesh).as_str(), "system");
         assert_eq!(of_pod(&label("own"), address, &cluster, &mesh).as_str(), "own");
     }

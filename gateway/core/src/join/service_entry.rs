@@ -1,7 +1,7 @@
 //! ServiceEntries and the workloads that they name or select (S-1..S-10).
 //!
 //! Auto-allocated addresses (S-5) are not made: a gateway has no use for them. Names wait for DNS as
-//! [`Address::Unresolved`]; an endpoint without an address is reachable only through its network's gateway (S-8) and is left out.
+//! [`Address::Unresolved`]; an endpoint without an address is reachable only through its network's gateway (S-8) and is left out, which the report tells.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
@@ -14,7 +14,7 @@ use isthmus_config::name::{Hostname, Network};
 use isthmus_config::object::{Kind, Labels, Object, ObjectRef};
 
 use super::facts::{Cluster, Facts, Pod};
-use super::merge::Joined;
+use super::merge::{Joined, distribution_of_namespace};
 use super::{locality, network};
 use crate::model::{Address, Endpoint, ExportTo, Health, NETWORK, Port, Protocol, Resolution, Service, ServiceKind, TargetPort, Workload};
 
@@ -123,6 +123,7 @@ pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> 
         alias: None,
         labels: first.meta.labels.clone(),
         selector: first.spec.workload_selector.as_ref().map(|s| s.labels.clone()).unwrap_or_default(),
+        unmet: distribution_of_namespace(facts, &first.meta.namespace).into_iter().collect(),
         object: reference(first),
         origin: first.origin.clone(),
     };

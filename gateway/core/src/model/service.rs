@@ -85,6 +85,19 @@ pub enum TargetPort {
     Name(Arc<str>),
 }
 
+/// What a service asks for and does not get; each is a line of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmet {
+    /// Traffic distribution by locality, in `spec.trafficDistribution` (L-25).
+    Distribution,
+    /// The same, by its annotation.
+    DistributionByAnnotation,
+    /// The same, by an annotation of its namespace.
+    DistributionByNamespace,
+    /// Endpoints of our own node only (M-18), and nobody has told which node that is: none is used.
+    OwnNode,
+}
+
 /// One port of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
@@ -119,6 +132,8 @@ pub struct Service {
     pub labels: Labels,
     /// Its pod selector; empty for entries without one.
     pub selector: Labels,
+    /// What it asks for and does not get.
+    pub unmet: Vec<Unmet>,
     /// The object that defined it.
     pub object: ObjectRef,
     /// Where that object stands.
