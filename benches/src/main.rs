@@ -27,7 +27,7 @@ fn main() -> io::Result<()> {
     let mut asked = std::env::args().skip(1);
     if let (Some(shape), Some(routes)) = (asked.next(), asked.next().and_then(|r| r.parse().ok())) {
         if shape == "memory" {
-            return writeln!(out, "{}", memory::measure(routes)?);
+            return writeln!(out, "{}", memory::measure(routes, asked.next().and_then(|n| n.parse().ok()).unwrap_or(2 * world::ENDPOINTS))?);
         }
         let shape = if shape == format!("{:?}", Shape::OneHost) { Shape::OneHost } else { Shape::HostEach };
         return writeln!(out, "{}", measure(shape, routes));

@@ -1,4 +1,5 @@
-//! Resident memory of a cluster read from files: a service, a route and twenty pods in each file (`isthmus-benches memory SERVICES`).
+//! Resident memory of a cluster read from files: a service, a route and some pods in each file
+//! (`isthmus-benches memory SERVICES ENDPOINTS_OF_EACH`).
 
 use std::io;
 use std::path::Path;
@@ -13,18 +14,16 @@ use isthmus_discovery::{Registry, Settings};
 use crate::resident;
 use crate::world::{GATEWAY, with_pods};
 
-const ENDPOINTS: usize = 20;
-
 /// Megabytes in all, and bytes for each endpoint: read, joined, compiled.
-pub(crate) fn measure(services: usize) -> io::Result<String> {
+pub(crate) fn measure(services: usize, endpoints: usize) -> io::Result<String> {
     let folder = std::env::temp_dir().join(format!("isthmus-memory-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let told = (|| {
         std::fs::write(folder.join("gateway.yaml"), GATEWAY)?;
         for service in 0..services {
-            std::fs::write(folder.join(format!("s{service}.yaml")), with_pods(service, ENDPOINTS))?;
+            std::fs::write(folder.join(format!("s{service}.yaml")), with_pods(service, endpoints))?;
         }
-        Ok(stages(&folder, services * ENDPOINTS))
+        Ok(stages(&folder, services * endpoints))
     })();
     std::fs::remove_dir_all(&folder)?;
     told
