@@ -85,7 +85,10 @@ def running(command, core, port, folder, limit):
 
 
 def seconds(text):
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()
+    found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    if not found:
+        sys.exit(f"wrk says {text!r} where a time should stand: no request was answered")
+    number, unit = found.groups()
     return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60}[unit]
 
 
@@ -101,7 +104,7 @@ request = function() return wrk.format("GET", "/svc-" .. math.random(0, {routes 
                           f"http://127.0.0.1:{FRONT}"], capture_output=True, text=True)
     if "Non-2xx" in run.stdout or run.returncode:
         sys.exit(f"wrk: {run.stdout}{run.stderr}")
-    found = re.search(r"50%\s+(\S+).*?99%\s+(\S+)\s+(\d+) requests in", run.stdout, re.S)
+    found = re.search(r"\n\s+50%\s+(\S+).*?\n\s+99%\s+(\S+)\s+(\d+) requests in", run.stdout, re.S)
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", run.stdout).group(1))
     return int(found.group(3)), rate, seconds(found.group(1)), seconds(found.group(2))
 
