@@ -195,6 +195,30 @@ impl Serialize for StringMatch {
     }
 }
 
+/// The code of a gRPC status by its canonical name (`UNAVAILABLE` is 14).
+pub fn grpc_status(name: &str) -> Option<u32> {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    (0..).zip(NAMES).find(|(_, known)| *known == name).map(|(code, _)| code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use crate::istio::virtual_service::{
     Abort, CorsPolicy, Delay, HeaderOperations, Headers, HttpBody, HttpDirectResponse, HttpMatchRequest, HttpRedirect, HttpRetry, HttpRewrite,
     HttpRoute,
 };
-use crate::value::StringMatch;
+use crate::value::{StringMatch, grpc_status};
 
 const KB: usize = 1 << 10;
 
@@ -28,27 +28,6 @@ const RETRY_ON: [&str; 16] = [
     "internal",
     "resource-exhausted",
     "unavailable",
-];
-
-/// gRPC's canonical status names.
-const GRPC_STATUS: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
 ];
 
 const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
@@ -217,7 +196,7 @@ fn abort(c: &mut Checker<'_>, abort: &Abort) {
     if let Some(status) = abort.http_status {
         c.check("httpStatus", grammar::http_status(i64::from(status)));
     }
-    if let Some(status) = abort.grpc_status.as_ref().filter(|status| !GRPC_STATUS.contains(&status.as_str())) {
+    if let Some(status) = abort.grpc_status.as_ref().filter(|status| grpc_status(status).is_none()) {
         c.error("grpcStatus", format!("expected a name such as NOT_FOUND, found {status:?}"));
     }
     if abort.http2_error.is_some() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use isthmus_config::istio::virtual_service::HttpFaultInjection;
+use isthmus_config::value::grpc_status;
 
 use super::{PolicyError, Share};
 
@@ -43,27 +44,6 @@ pub enum AbortStatus {
     Grpc(u32),
 }
 
-/// gRPC's canonical names; the position is the code.
-const GRPC: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 impl Fault {
     /// Reads `fault`.
     pub fn new(fault: Option<&HttpFaultInjection>) -> Result<Self, PolicyError> {
@@ -91,8 +71,8 @@ impl Fault {
                         Some(status) => AbortStatus::Http(status),
                         None => return Err(PolicyError { field: "abort.httpStatus", reason: format!("expected 200 to 599, found {code}") }),
                     },
-                    (None, Some(name)) => match (0..).zip(GRPC).find(|(_, known)| known == name) {
-                        Some((code, _)) => AbortStatus::Grpc(code),
+                    (None, Some(name)) => match grpc_status(name) {
+                        Some(code) => AbortStatus::Grpc(code),
                         None => {
                             return Err(PolicyError {
                                 field: "abort.grpcStatus",
