@@ -4,9 +4,9 @@
 //! calls it for new facts, the health loop for new health. Endpoints are arranged by priority and locality (`locality`), priorities
 //! share the traffic by health (`priority`), and each draw is from one [`Pool`].
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use isthmus_config::name::Locality;
@@ -161,13 +161,16 @@ pub struct View {
     pub members: Vec<Arc<Member>>,
     /// By priority, 0 first.
     pub levels: Vec<Level>,
+    /// Endpoints that have left, for as long as a request or an ejection holds them: one that returns finds its state.
+    parted: Vec<Weak<Member>>,
 }
 
 /// Makes the view of a backend. `previous` hands on the state of endpoints and the turns that it shares; turns begin at `seed`.
 pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Endpoint], previous: Option<&View>, seed: u64) -> View {
-    let known: HashMap<(&Address, &str, &str), &Arc<Member>> =
-        previous.map(|v| v.members.iter().map(|m| (identity(&m.endpoint), m)).collect()).unwrap_or_default();
-    let members = endpoints
+    let parted: Vec<Arc<Member>> = previous.iter().flat_map(|v| &v.parted).filter_map(Weak::upgrade).collect();
+    let before = || previous.iter().flat_map(|v| &v.members).chain(&parted);
+    let known: HashMap<(&Address, &str, &str), &Arc<Member>> = before().map(|m| (identity(&m.endpoint), m)).collect();
+    let members: Vec<Arc<Member>> = endpoints
         .iter()
         .filter(|e| !(policy.panic_below > 0 && e.health == Health::Unhealthy))
         .map(|e| match known.get(&identity(e)) {
@@ -176,7 +179,11 @@ pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Endpoint], previou
             None => Arc::new(Member { endpoint: (*e).clone(), host: e.address.to_string().into(), state: Arc::default() }),
         })
         .collect();
-    assembled(policy, line.clone(), members, previous, seed)
+    let stays: HashSet<(&Address, &str, &str)> = members.iter().map(|m| identity(&m.endpoint)).collect();
+    let parted = before().filter(|m| !stays.contains(&identity(&m.endpoint))).map(Arc::downgrade).collect();
+    let mut view = assembled(policy, line.clone(), members, previous, seed);
+    view.parted = parted;
+    view
 }
 
 fn identity(e: &Endpoint) -> (&Address, &str, &str) {
@@ -217,7 +224,7 @@ fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Member>>, previ
             level(shares.load[tier], panic, census[tier], pools, policy.lb, &members)
         })
         .collect();
-    View { policy, line, members, levels }
+    View { policy, line, members, levels, parted: Vec::new() }
 }
 
 /// In panic every endpoint that can be dialled is eligible.
@@ -282,7 +289,9 @@ impl View {
     /// The same endpoints as their health is now.
     #[must_use]
     pub fn refreshed(&self) -> Self {
-        assembled(self.policy, self.line.clone(), self.members.clone(), Some(self), 0)
+        let mut view = assembled(self.policy, self.line.clone(), self.members.clone(), Some(self), 0);
+        view.parted.clone_from(&self.parted);
+        view
     }
 
     /// How likely each member is, in order, when all are equally busy and nothing is hashed.
@@ -296,5 +305,79 @@ impl View {
             }
         }
         odds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::BackendKey;
+    use crate::balance::Slot;
+    use crate::balance::outlier::Outcome;
+    use crate::model::Workload;
+    use isthmus_config::object::{Kind, ObjectRef};
+
+    fn endpoint(last: u8) -> Endpoint {
+        Endpoint {
+            address: Address::Socket(([10, 0, 0, last], 80).into()),
+            port_name: "http".into(),
+            weight: 1,
+            health: Health::Healthy,
+            workload: Arc::new(Workload::default()),
+            source: Arc::new(ObjectRef::new(Kind::EndpointSlice, "a", "a")),
+        }
+    }
+
+    const POLICY: BackendPolicy = BackendPolicy {
+        lb: Lb::RoundRobin,
+        protocol: UpstreamProtocol::Http1,
+        connect_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        panic_below: 0,
+    };
+
+    #[test]
+    fn an_endpoint_that_returns_finds_its_requests_in_flight() {
+        let (a, b) = (endpoint(1), endpoint(2));
+        let line = Line::default();
+        let first = view(POLICY, &line, &[&a, &b], None, 0);
+        let member = first.members[0].clone();
+        let in_flight = member.state.enter();
+        let without = view(POLICY, &line, &[&b], Some(&first), 0);
+        drop(first);
+        let again = view(POLICY, &line, &[&b], Some(&without), 0);
+        let back = view(POLICY, &line, &[&a, &b], Some(&again), 0);
+        assert_eq!(back.members[0].state.active(), 1);
+        drop((in_flight, member, back, again));
+        let forgotten = view(POLICY, &line, &[&b], Some(&without), 0);
+        assert!(forgotten.parted.iter().all(|m| m.upgrade().is_none()), "nobody holds what nobody uses");
+    }
+
+    #[test]
+    fn an_ejection_is_in_force_before_its_view_and_within_the_cap_d41() {
+        let endpoints: Vec<Endpoint> = (1..=4).map(endpoint).collect();
+        let outlier = OutlierPolicy {
+            consecutive_5xx: 1,
+            consecutive_gateway: 0,
+            consecutive_local: 0,
+            split: false,
+            interval: Duration::from_secs(1),
+            base: Duration::from_secs(1),
+            max_percent: 50,
+            codes: vec![],
+        };
+        let line = Line { outlier: Some(Arc::new(outlier)), ..Line::default() };
+        let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };
+        let slot = Arc::new(Slot::new(key, view(POLICY, &line, &endpoints.iter().collect::<Vec<_>>(), None, 0)));
+        let members = slot.view.load().members.clone();
+        let ejected: Vec<bool> = members.iter().map(|m| slot.judge(m, Outcome::Answer(500)).is_some()).collect();
+        assert_eq!(ejected, [true, true, false, false], "half of four");
+        let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(1);
+        for _ in 0..100 {
+            let picked = slot.pick(None, &[], crate::balance::Ledger::Live, &mut rng).expect("two are left");
+            assert!(!picked.member.state.is_ejected());
+        }
+        slot.release(&members[0].state);
+        assert!(slot.judge(&members[2], Outcome::Broken).is_some(), "room for one again");
     }
 }
