@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isthmus_config::bootstrap::{Bootstrap, ReadFrom};
+use isthmus_config::istio::destination_rule::ConnectionPoolSettings;
 use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::{ClusterId, Hostname, Network};
 use isthmus_config::problem::{Problem, Severity};
@@ -124,12 +125,29 @@ impl Settings {
     }
 }
 
-/// What MeshConfig asks of discovery and does not get yet.
+/// What MeshConfig asks for and does not get yet.
 fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
     let gateways = mesh.mesh_networks.values().any(|n| !n.gateways.is_empty());
-    let asked = [("mesh.discoverySelectors", !mesh.discovery_selectors.is_empty()), ("mesh.meshNetworks.gateways", gateways)];
+    let pool = mesh.default_traffic_policy.as_ref().and_then(|p| p.connection_pool.as_ref());
+    let asked = [
+        ("mesh.discoverySelectors", !mesh.discovery_selectors.is_empty()),
+        ("mesh.meshNetworks.gateways", gateways),
+        ("mesh.zoneAwareLbSetting", mesh.zone_aware_lb_setting.is_some()),
+        ("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails", mesh.default_config.gateway_topology.forward_client_cert_details.is_some()),
+        ("mesh.defaultTrafficPolicy.connectionPool", pool.is_some_and(asks_for_limits)),
+    ];
     let warn = |path: &str| Problem::new(Severity::Warning, "ISM0112", format!("`{path}` is not in force yet")).at(path);
     asked.iter().filter(|(_, asked)| *asked).map(|(path, _)| warn(path)).collect()
+}
+
+/// Whether a pool asks for more than its timeouts and protocol, which are in force.
+fn asks_for_limits(pool: &ConnectionPoolSettings) -> bool {
+    let tcp = pool.tcp.as_ref().is_some_and(|t| t.max_connections != 0 || t.tcp_keepalive.is_some() || t.max_connection_duration.is_some());
+    let http = pool.http.as_ref().is_some_and(|h| {
+        let limits = [h.http1_max_pending_requests, h.http2_max_requests, h.max_requests_per_connection, h.max_retries, h.max_concurrent_streams];
+        limits.iter().any(|limit| *limit != 0) || h.http2_keep_alive.is_some()
+    });
+    tcp || http
 }
 
 /// Our node as the downward API tells it.
@@ -169,6 +187,24 @@ mesh:
         assert_eq!(mesh.networks_by_cluster.get("c1").map(Network::as_str), Some("n1"));
         assert_eq!(mesh.networks_by_range.len(), 1);
         assert!(load("clusters: [{name: c1, path: a}]\ngateway: {cluster: c1}\n").1.is_empty());
+    }
+
+    #[test]
+    fn mesh_wide_wishes_that_nothing_fulfils_are_said() {
+        for (mesh, want) in [
+            ("zoneAwareLbSetting: {}", Some("mesh.zoneAwareLbSetting")),
+            (
+                "defaultConfig: {gatewayTopology: {forwardClientCertDetails: APPEND_FORWARD}}",
+                Some("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails"),
+            ),
+            ("defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}", Some("mesh.defaultTrafficPolicy.connectionPool")),
+            ("defaultTrafficPolicy: {connectionPool: {http: {maxRetries: 1}}}", Some("mesh.defaultTrafficPolicy.connectionPool")),
+            ("defaultTrafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s}}}", None),
+            ("defaultTrafficPolicy: {outlierDetection: {}}", None),
+        ] {
+            let (_, warnings) = load(&format!("clusters: [{{name: c1, path: a}}]\ngateway: {{cluster: c1}}\nmesh: {{{mesh}}}\n"));
+            assert_eq!(warnings.iter().map(|w| w.path.as_str()).collect::<Vec<_>>(), want.into_iter().collect::<Vec<_>>(), "{mesh}");
+        }
     }
 
     #[test]
