@@ -212,6 +212,8 @@ pub struct Cluster {
     pub namespaces: BTreeMap<Arc<str>, Namespace>,
     /// Its WorkloadEntries (M-26).
     pub workload_entries: ByName<Arc<Object<WorkloadEntry>>>,
+    /// Those of them that fail the probe of their WorkloadGroup.
+    pub failing: ByName<()>,
 }
 
 impl Cluster {

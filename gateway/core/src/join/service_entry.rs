@@ -149,7 +149,7 @@ pub(super) fn selected_by_service(facts: &Facts<'_>, service: &Service, out: &mu
     }
     for (cluster, entry) in selected_entries(facts, &service.namespace, &service.selector) {
         let Ok(ip) = entry.spec.address.parse::<IpAddr>() else { continue };
-        let (workload, source) = (Arc::new(entry_workload(facts, cluster, entry)), Arc::new(entry_reference(entry)));
+        let of = told_by_entry(facts, cluster, entry);
         for port in &service.ports {
             let named = |name: &str| entry.spec.ports.get(name).and_then(|n| u16::try_from(*n).ok());
             let number = named(&port.name).or_else(|| match &port.target {
@@ -158,8 +158,7 @@ pub(super) fn selected_by_service(facts: &Facts<'_>, service: &Service, out: &mu
                 TargetPort::Name(name) => named(name),
             });
             let address = Address::Socket(SocketAddr::new(ip, number.unwrap_or(port.number)));
-            let (workload, source) = (workload.clone(), source.clone());
-            out.push(Endpoint { address, port_name: port.name.clone(), weight: entry.spec.weight.max(1), health: Health::Healthy, workload, source });
+            out.push(of.endpoint(address, &port.name, entry.spec.weight));
         }
     }
 }
@@ -190,8 +189,7 @@ fn entry_endpoints(facts: &Facts<'_>, entry: &Entry, host: &Hostname, ports: &[&
     if let Some(selector) = &spec.workload_selector {
         for (cluster, we) in selected_entries(facts, namespace, &selector.labels) {
             if we.spec.address.parse::<IpAddr>().is_ok() || by_name != Names::Refused {
-                let (workload, source) = (entry_workload(facts, cluster, we), entry_reference(we));
-                add(facts, &we.spec, workload, source, ports, by_name, out);
+                add(facts, &we.spec, &told_by_entry(facts, cluster, we), ports, by_name, out);
             }
         }
         for pod in facts.clusters.iter().flat_map(|c| c.pods().within(namespace)).map(|(_, pod)| pod) {
@@ -201,10 +199,10 @@ fn entry_endpoints(facts: &Facts<'_>, entry: &Entry, host: &Hostname, ports: &[&
         }
     } else if spec.endpoints.is_empty() && by_name != Names::Refused && !host.is_wildcard() {
         let itself = WorkloadEntry { address: host.to_string(), ..WorkloadEntry::default() };
-        add(facts, &itself, inline_workload(facts, namespace, &itself), here.clone(), ports, by_name, out);
+        add(facts, &itself, &told_inline(facts, namespace, &itself, here), ports, by_name, out);
     } else {
         for endpoint in &spec.endpoints {
-            add(facts, endpoint, inline_workload(facts, namespace, endpoint), here.clone(), ports, by_name, out);
+            add(facts, endpoint, &told_inline(facts, namespace, endpoint, here), ports, by_name, out);
         }
     }
 }
@@ -217,22 +215,24 @@ enum Names {
     First,
 }
 
-fn add(
-    facts: &Facts<'_>,
-    spec: &WorkloadEntry,
-    workload: Workload,
-    source: ObjectRef,
-    ports: &[&ServicePort],
-    names: Names,
-    out: &mut Vec<Endpoint>,
-) {
-    let (workload, source) = (Arc::new(workload), Arc::new(source));
+/// What the endpoints of one entry share.
+struct Told {
+    workload: Arc<Workload>,
+    source: Arc<ObjectRef>,
+    health: Health,
+}
+
+impl Told {
+    fn endpoint(&self, address: Address, port_name: &Arc<str>, weight: u32) -> Endpoint {
+        let (workload, source) = (self.workload.clone(), self.source.clone());
+        Endpoint { address, port_name: port_name.clone(), weight: weight.max(1), health: self.health, workload, source }
+    }
+}
+
+fn add(facts: &Facts<'_>, spec: &WorkloadEntry, of: &Told, ports: &[&ServicePort], names: Names, out: &mut Vec<Endpoint>) {
     for port in ports {
         let port_name: Arc<str> = Arc::from(port.name.as_str());
-        for address in addresses(facts, spec, port, names) {
-            let (workload, source) = (workload.clone(), source.clone());
-            out.push(Endpoint { address, port_name: port_name.clone(), weight: spec.weight.max(1), health: Health::Healthy, workload, source });
-        }
+        out.extend(addresses(facts, spec, port, names).into_iter().map(|address| of.endpoint(address, &port_name, spec.weight)));
     }
 }
 
@@ -285,15 +285,20 @@ fn selected_entries<'a>(
     all.filter(move |(_, entry)| is_used(entry) && selects(selector, &labels(entry)))
 }
 
-fn entry_workload(facts: &Facts<'_>, cluster: &Cluster, entry: &Object<WorkloadEntry>) -> Workload {
-    workload(facts, cluster, &entry.spec, &labels(entry), entry.meta.name.clone(), &entry.meta.namespace)
+/// An entry that fails its group's probe is known, and gets no traffic (M-13).
+fn told_by_entry(facts: &Facts<'_>, cluster: &Cluster, entry: &Object<WorkloadEntry>) -> Told {
+    let fails = cluster.failing.get(&entry.meta.namespace, &entry.meta.name).is_some();
+    let workload = workload(facts, cluster, &entry.spec, &labels(entry), entry.meta.name.clone(), &entry.meta.namespace);
+    let health = if fails { Health::Unhealthy } else { Health::Healthy };
+    Told { workload: Arc::new(workload), source: Arc::new(entry_reference(entry)), health }
 }
 
-fn inline_workload(facts: &Facts<'_>, namespace: &Arc<str>, endpoint: &WorkloadEntry) -> Workload {
-    match facts.clusters.first() {
+fn told_inline(facts: &Facts<'_>, namespace: &Arc<str>, endpoint: &WorkloadEntry, source: &ObjectRef) -> Told {
+    let workload = match facts.clusters.first() {
         Some(cluster) => workload(facts, cluster, endpoint, &endpoint.labels, Arc::from(""), namespace),
         None => Workload { namespace: namespace.clone(), labels: Arc::new(endpoint.labels.clone()), ..Workload::default() },
-    }
+    };
+    Told { workload: Arc::new(workload), source: Arc::new(source.clone()), health: Health::Healthy }
 }
 
 /// Only an entry's own `network` decides how it is reached; where it has none, the label names its cluster's (M-32).
