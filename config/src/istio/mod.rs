@@ -6,6 +6,7 @@
 
 use crate::object::Labels;
 
+pub mod annotations;
 pub mod destination_rule;
 pub mod envoy_filter;
 pub mod gateway;

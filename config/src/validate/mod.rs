@@ -183,6 +183,15 @@ impl<'o> Checker<'o> {
         });
     }
 
+    /// Annotations that are without effect, with the reasons.
+    fn annotations<'t>(&mut self, wrong: impl Iterator<Item = (&'t str, String)>) {
+        let place = std::mem::replace(&mut self.path, "metadata.annotations".to_owned());
+        for (key, reason) in wrong {
+            self.report(Severity::Warning, "ISM0306", key, format!("the annotation is without effect: {reason}"));
+        }
+        self.path = place;
+    }
+
     /// `exportTo` (contract 1.2). `nobody` says whether `~` may stand there.
     fn export_to(&mut self, export_to: &[String], nobody: bool) {
         let namespace = self.object.namespace.clone();

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use isthmus_config::object::{Kind, ObjectRef};
-use isthmus_core::balance::{BackendKey, BackendPolicy, Lb, Line, Slot, UpstreamProtocol, view};
+use isthmus_core::balance::{BackendKey, BackendPolicy, Line, Slot, view};
 use isthmus_core::failure::{Flag, Flags};
 use isthmus_core::model::{Address, Endpoint, GatewayIdentity, Health, Workload};
 
@@ -28,15 +28,8 @@ fn slot() -> Arc<Slot> {
         workload: Arc::new(workload),
         source: Arc::new(ObjectRef::new(Kind::Pod, "default", "a")),
     };
-    let policy = BackendPolicy {
-        lb: Lb::RoundRobin,
-        protocol: UpstreamProtocol::Http1,
-        connect_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
-        panic_below: 0,
-    };
     let key = BackendKey { host: "a.default.svc.cluster.local".into(), port: 80, subset: "".into() };
-    Arc::new(Slot::new(key, view(policy, &Line::default(), &[&endpoint], None, 0)))
+    Arc::new(Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[&endpoint], None, 0)))
 }
 
 /// Calls `then` with the record of an answered request.

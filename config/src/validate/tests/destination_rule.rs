@@ -156,3 +156,28 @@ fn a_destination_rule_is_as_contract_1_5_says() {
     ];
     warns("DestinationRule", &accepted.each_ref().map(|(text, code, path): &(String, &str, String)| (text.as_str(), *code, path.as_str())));
 }
+
+#[test]
+fn an_annotation_of_ours_that_cannot_be_read_is_told_with_its_line() {
+    for (annotation, line) in [
+        ("isthmus.io/half-open: 'yes'", Some(7)),
+        ("isthmus.io/half-open: 'true'", None),
+        ("isthmus.io/distribute-fallback: ''", Some(7)),
+        ("isthmus.io/distribute-fallback: 'false'", None),
+        ("isthmus.io/endpoint-wait: '2'", Some(7)),
+        ("isthmus.io/endpoint-wait: 2s", None),
+        ("isthmus.io/endpoint-wait: 61s", Some(7)),
+        ("isthmus.io/half-opne: 'true'", Some(7)),
+        ("example.com/half-open: 'yes'", None),
+    ] {
+        let text = format!("metadata:\n  name: x\n  namespace: ns\n  annotations:\n    {annotation}\nspec: {{host: a}}");
+        let told: Vec<(String, u32)> = found("DestinationRule", &text)
+            .into_iter()
+            .inspect(|p| assert_eq!(p.code, "ISM0306"))
+            .map(|p| (p.path.clone(), p.origin.spot(&p.path).line))
+            .collect();
+        let key = annotation.split(": ").next().expect("a key");
+        let want: Vec<(String, u32)> = line.map(|line| (format!("metadata.annotations[{key:?}]"), line)).into_iter().collect();
+        assert_eq!(told, want, "{annotation}");
+    }
+}

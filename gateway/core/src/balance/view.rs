@@ -74,6 +74,22 @@ pub struct BackendPolicy {
     /// Percent of healthy endpoints of a priority below which health is ignored; 0 is never. Above 0, UNHEALTHY endpoints are left
     /// out, not only passed over (D-42, M-14).
     pub panic_below: u32,
+    /// How long a request waits where no endpoint may get traffic for a moment; zero answers at once, as Istio does.
+    pub endpoint_wait: Duration,
+}
+
+/// What holds where no rule says a word.
+impl Default for BackendPolicy {
+    fn default() -> Self {
+        Self {
+            lb: Lb::LeastRequest,
+            protocol: UpstreamProtocol::Http1,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(3600),
+            panic_below: 0,
+            endpoint_wait: Duration::ZERO,
+        }
+    }
 }
 
 /// Where the endpoints of a backend stand in line.
@@ -328,28 +344,24 @@ mod tests {
         }
     }
 
-    const POLICY: BackendPolicy = BackendPolicy {
-        lb: Lb::RoundRobin,
-        protocol: UpstreamProtocol::Http1,
-        connect_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
-        panic_below: 0,
-    };
+    fn policy() -> BackendPolicy {
+        BackendPolicy { lb: Lb::RoundRobin, ..BackendPolicy::default() }
+    }
 
     #[test]
     fn an_endpoint_that_returns_finds_its_requests_in_flight() {
         let (a, b) = (endpoint(1), endpoint(2));
         let line = Line::default();
-        let first = view(POLICY, &line, &[&a, &b], None, 0);
+        let first = view(policy(), &line, &[&a, &b], None, 0);
         let member = first.members[0].clone();
         let in_flight = member.state.enter();
-        let without = view(POLICY, &line, &[&b], Some(&first), 0);
+        let without = view(policy(), &line, &[&b], Some(&first), 0);
         drop(first);
-        let again = view(POLICY, &line, &[&b], Some(&without), 0);
-        let back = view(POLICY, &line, &[&a, &b], Some(&again), 0);
+        let again = view(policy(), &line, &[&b], Some(&without), 0);
+        let back = view(policy(), &line, &[&a, &b], Some(&again), 0);
         assert_eq!(back.members[0].state.active(), 1);
         drop((in_flight, member, back, again));
-        let forgotten = view(POLICY, &line, &[&b], Some(&without), 0);
+        let forgotten = view(policy(), &line, &[&b], Some(&without), 0);
         assert!(forgotten.parted.iter().all(|m| m.upgrade().is_none()), "nobody holds what nobody uses");
     }
 
@@ -368,7 +380,7 @@ mod tests {
         };
         let line = Line { outlier: Some(Arc::new(outlier)), ..Line::default() };
         let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };
-        let slot = Arc::new(Slot::new(key, view(POLICY, &line, &endpoints.iter().collect::<Vec<_>>(), None, 0)));
+        let slot = Arc::new(Slot::new(key, view(policy(), &line, &endpoints.iter().collect::<Vec<_>>(), None, 0)));
         let members = slot.view.load().members.clone();
         let ejected: Vec<bool> = members.iter().map(|m| slot.judge(m, Outcome::Answer(500)).is_some()).collect();
         assert_eq!(ejected, [true, true, false, false], "half of four");

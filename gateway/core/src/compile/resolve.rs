@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use http::HeaderName;
+use isthmus_config::istio::annotations;
 use isthmus_config::istio::destination_rule as istio;
 use isthmus_config::istio::destination_rule::{
     ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, H2UpgradePolicy, LoadBalancerSettings, OutlierDetection, PortTrafficPolicy,
     SimpleLb, TrafficPolicy,
 };
 use isthmus_config::mesh::MeshConfig;
+use isthmus_config::object::Labels;
 
 use super::merge::Rule;
 use crate::balance::locality::{Distribute, LabelTest, Setting};
@@ -32,6 +34,8 @@ pub struct Effective<'a> {
     pub tls: Option<&'a ClientTlsSettings>,
     /// The rule itself asks for outlier detection, whatever the mesh adds (L-21, D-23).
     pub guarded: bool,
+    /// The rule, whose annotations ask for what Istio does not have.
+    rule: Option<&'a Rule>,
 }
 
 impl<'a> Effective<'a> {
@@ -48,6 +52,7 @@ impl<'a> Effective<'a> {
             };
         }
         effective.guarded = effective.outlier_detection.is_some();
+        effective.rule = rule;
         match &mesh.default_traffic_policy {
             Some(defaults) => effective.or(Self {
                 connection_pool: defaults.connection_pool.as_ref(),
@@ -64,7 +69,7 @@ impl<'a> Effective<'a> {
             connection_pool: policy.connection_pool.as_ref(),
             outlier_detection: policy.outlier_detection.as_ref(),
             tls: policy.tls.as_ref(),
-            guarded: false,
+            ..Self::default()
         }
     }
 
@@ -74,7 +79,7 @@ impl<'a> Effective<'a> {
             connection_pool: level.connection_pool.as_ref(),
             outlier_detection: level.outlier_detection.as_ref(),
             tls: level.tls.as_ref(),
-            guarded: false,
+            ..Self::default()
         }
     }
 
@@ -85,7 +90,13 @@ impl<'a> Effective<'a> {
             outlier_detection: self.outlier_detection.or(other.outlier_detection),
             tls: self.tls.or(other.tls),
             guarded: self.guarded,
+            rule: self.rule,
         }
+    }
+
+    /// What the first of the rule's objects that has a say in it says.
+    fn annotation<T>(&self, read: impl Fn(&Labels) -> Option<T>) -> Option<T> {
+        self.rule?.sources.iter().find_map(|source| read(&source.meta.annotations))
     }
 
     /// The policy that a view is made from.
@@ -101,6 +112,7 @@ impl<'a> Effective<'a> {
             connect_timeout: tcp.and_then(|t| t.connect_timeout).unwrap_or(mesh.connect_timeout).0,
             idle_timeout: if idle.is_zero() { NEVER } else { idle },
             panic_below: self.outlier_detection.map_or(0, |o| u32::try_from(o.min_health_percent).unwrap_or(0)),
+            endpoint_wait: self.annotation(annotations::endpoint_wait).unwrap_or_default().0,
         }
     }
 

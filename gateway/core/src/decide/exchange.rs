@@ -1,14 +1,14 @@
 //! The machine: one request from its route to its end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
 use rand::RngCore;
 use smallvec::SmallVec;
 
 use crate::balance::outlier::{Ejection, Outcome};
-use crate::balance::{EndpointState, InFlight, Ledger, Member, UpstreamProtocol};
+use crate::balance::{EndpointState, InFlight, Ledger, Member, Slot, UpstreamProtocol};
 use crate::failure::{Failure, Flag, Flags};
 use crate::policy::{ResetKind, Timeouts, is_grpc};
 use crate::route::Head;
@@ -20,7 +20,7 @@ use super::{Attempt, Downstream, Event, Reset, Step};
 /// Where the machine stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// A delay or a back-off runs.
+    /// A delay, a back-off or a wait for an endpoint runs.
     Waiting,
     /// An attempt runs and has not answered.
     Trying,
@@ -29,6 +29,9 @@ pub(super) enum Phase {
     /// Nothing more comes.
     Done,
 }
+
+/// How often a request that waits for an endpoint looks for one.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// One request's decisions.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub struct Exchange {
     /// End of the attempt's time.
     pub(super) try_deadline: Option<Instant>,
     pub(super) request_ended: Option<Instant>,
+    /// Until when the attempt may wait for an endpoint.
+    pub(super) patience: Option<Instant>,
     pub(super) flags: Flags,
     pub(super) details: &'static str,
 }
@@ -89,6 +94,7 @@ impl Exchange {
             route_deadline: None,
             try_deadline: None,
             request_ended: None,
+            patience: None,
             flags: Flags::default(),
             details: "via_upstream",
             held: held.clone(),
@@ -184,7 +190,7 @@ impl Exchange {
     fn attempt(&mut self, now: Instant, rng: &mut dyn RngCore, ledger: Ledger) -> Step {
         let Some(slot) = self.slot().cloned() else { return self.fail(Failure::NoCluster) };
         let avoid = if self.forward().is_some_and(|f| f.retry.previous_hosts) { &self.tried[..] } else { &[] };
-        let Some(picked) = slot.pick(self.hash, avoid, ledger, rng) else { return self.fail(Failure::NoHealthyUpstream) };
+        let Some(picked) = slot.pick(self.hash, avoid, ledger, rng) else { return self.without_endpoint(&slot, now, ledger) };
         let member = picked.member;
         let policy = picked.policy;
         self.attempts += 1;
@@ -212,6 +218,20 @@ impl Exchange {
             idle_timeout: policy.idle_timeout,
             protocol,
         })
+    }
+
+    /// No endpoint may get traffic: waited for where the rule asks for it, within the route's time; else answered so.
+    fn without_endpoint(&mut self, slot: &Slot, now: Instant, ledger: Ledger) -> Step {
+        let wait = slot.view.load().policy.endpoint_wait;
+        let patience = *self.patience.get_or_insert(now + wait);
+        if ledger == Ledger::Peek || now >= patience {
+            return self.fail(Failure::NoHealthyUpstream);
+        }
+        self.first_try.get_or_insert(now);
+        self.start_clock(now);
+        self.phase = Phase::Waiting;
+        let until = (now + LOOK_AGAIN).min(patience);
+        Step::Wait(self.route_deadline.map_or(until, |d| until.min(d)))
     }
 
     /// The endpoint answered: retried where the policy wants it and it can be, else passed on.

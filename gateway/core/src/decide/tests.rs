@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::{ConnectError, Downstream, Event, Exchange, Reset, Step};
-use crate::balance::{BackendKey, BackendPolicy, Lb, Ledger, Line, Slot, UpstreamProtocol, view};
+use crate::balance::{BackendKey, BackendPolicy, Lb, Ledger, Line, Slot, view};
 use crate::model::{Address, Endpoint, Health, Workload};
 use crate::policy::{Fault, RetryPolicy, RouteTimeout};
 use crate::route::{Head, HeaderEdits, Match};
@@ -19,6 +19,11 @@ use crate::snapshot::{Action, Destination, Destinations, Forward, Held, Route, R
 const MS: Duration = Duration::from_millis(1);
 
 fn slot(endpoints: usize) -> Arc<Slot> {
+    patient_slot(endpoints, Duration::ZERO)
+}
+
+/// Requests wait so long where there is no endpoint.
+fn patient_slot(endpoints: usize, endpoint_wait: Duration) -> Arc<Slot> {
     let source = Arc::new(ObjectRef::new(Kind::EndpointSlice, "default", "a"));
     let endpoints: Vec<Endpoint> = (1..=endpoints)
         .map(|i| Endpoint {
@@ -30,13 +35,7 @@ fn slot(endpoints: usize) -> Arc<Slot> {
             source: source.clone(),
         })
         .collect();
-    let policy = BackendPolicy {
-        lb: Lb::RoundRobin,
-        protocol: UpstreamProtocol::Http1,
-        connect_timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_secs(3600),
-        panic_below: 0,
-    };
+    let policy = BackendPolicy { lb: Lb::RoundRobin, endpoint_wait, ..BackendPolicy::default() };
     let key = BackendKey { host: "a.default.svc.cluster.local".into(), port: 80, subset: "".into() };
     Arc::new(Slot::new(key, view(policy, &Line::default(), &endpoints.iter().collect::<Vec<_>>(), None, 0)))
 }
@@ -141,6 +140,7 @@ fn word(step: &Step) -> String {
 fn events_and_steps() {
     let two = || Ok(slot(2));
     let none = || Ok(slot(0));
+    let waiting = || Ok(patient_slot(0, 50 * MS));
     let unknown = || Err("no such service".into());
     let rule = |text: &str| text.to_owned();
     type Backend<'a> = &'a dyn Fn() -> Result<Arc<Slot>, Arc<str>>;
@@ -153,6 +153,14 @@ fn events_and_steps() {
             &two,
             "refused woke refused woke refused",
             "try1 wait try2 wait try3 answer503 [URX,UF upstream_reset_before_response_started{remote_connection_failure}]",
+        ),
+        ("endpoint-wait: nobody comes", rule(""), &waiting, "+20 woke +20 woke +10 woke", "wait wait wait answer503 [UH no_healthy_upstream]"),
+        (
+            "endpoint-wait: not beyond the route's time",
+            rule(r#"{"timeout": "30ms"}"#),
+            &waiting,
+            "sent +20 woke +10 woke",
+            "wait - wait answer504 [UT response_timeout]",
         ),
         ("V-31 a 503 is not retried", rule(""), &two, "connected sent 503 end", "try1 - - forward end [- via_upstream]"),
         (
@@ -303,4 +311,20 @@ fn a_retry_goes_elsewhere_and_holds_one_endpoint_at_a_time() {
     assert_eq!((first.member.state.active(), second.member.state.active()), (0, 1));
     drop(exchange);
     assert_eq!(second.member.state.active(), 0);
+}
+
+#[test]
+fn a_request_that_waits_goes_to_the_endpoint_that_comes() {
+    let (empty, full) = (patient_slot(0, 50 * MS), slot(1));
+    let route = Held::Kept(Arc::new(route("", Ok(empty.clone()))));
+    let (headers, mut rng, now) = (HeaderMap::new(), SmallRng::seed_from_u64(1), Instant::now());
+    let head = Head { method: "GET", scheme: "http", authority: "a.com", path: "/", query: None, headers: &headers };
+    let down = Downstream { peer: ([127, 0, 0, 1], 4000).into(), local: ([127, 0, 0, 1], 80).into(), client: [127, 0, 0, 1].into(), http2: false };
+    let (mut exchange, step) = Exchange::begin(route.clone(), &head, &down, now, &mut rng, Ledger::Live);
+    assert_eq!(word(&step), "wait");
+    empty.view.store(full.view.load_full());
+    assert_eq!(word(&exchange.next(Event::Woke, now + 20 * MS, &mut rng, Ledger::Live)), "try1");
+    empty.view.store(patient_slot(0, 50 * MS).view.load_full());
+    let (_, step) = Exchange::begin(route, &head, &down, now, &mut rng, Ledger::Peek);
+    assert_eq!(word(&step), "answer503", "who only looks does not wait");
 }
