@@ -52,9 +52,4 @@ impl Asked {
         problems.extend(warnings);
         Ok(Self { bootstrap, settings, problems })
     }
-    /// Puts the gateway somewhere else.
-    pub(crate) fn stand_at(&mut self, locality: &str) {
-        self.bootstrap.gateway.locality = locality.into();
-        self.settings = Settings::new(&self.bootstrap, self.settings.mesh.clone());
-    }
 }

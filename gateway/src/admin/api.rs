@@ -87,13 +87,16 @@ pub(crate) struct ExplainForm {
     pub(crate) target: String,
     #[serde(default)]
     pub(crate) headers: Vec<(String, String)>,
+    /// Where the gateway stands, instead of where it does.
+    #[serde(default)]
+    pub(crate) from: Option<String>,
 }
 
 impl From<ExplainForm> for Question {
     fn from(form: ExplainForm) -> Self {
         let headers = fields(form.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())));
-        let ExplainForm { method, tls, port, authority, target, .. } = form;
-        Self { method, tls, port, authority, target, headers, client: CLIENT }
+        let ExplainForm { method, tls, port, authority, target, headers: _, from } = form;
+        Self { method, tls, port, authority, target, headers, client: CLIENT, from: from.map(|f| f.as_str().into()) }
     }
 }
 

@@ -75,7 +75,8 @@ fn with_world<R>(then: impl FnOnce(Now) -> R) -> R {
 fn ask(now: &Now, url: (&str, u16, &str), headers: &[(&str, &str)]) -> Explanation {
     let (authority, port, target) = url;
     let headers = fields(headers.iter().copied());
-    let question = Question { method: "GET".into(), tls: false, port, authority: authority.into(), target: target.into(), headers, client: CLIENT };
+    let question =
+        Question { method: "GET".into(), tls: false, port, authority: authority.into(), target: target.into(), headers, client: CLIENT, from: None };
     now.explain(&question)
 }
 

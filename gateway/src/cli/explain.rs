@@ -1,11 +1,11 @@
 //! `isthmus explain`: one request decided step by step.
 
 use isthmus_config::problem::Severity;
-use isthmus_core::explain::{AnswerTold, DestinationTold, Edit, Explanation};
+use isthmus_core::explain::{AnswerTold, DestinationTold, Edit, EndpointTold, Explanation};
 
 use super::args::Explain;
 use super::client::{self, Url};
-use super::out::{Exit, Out, Paint, bar, table};
+use super::out::{Exit, Out, Paint, bar, dash, percent, table};
 use super::print::print;
 use super::{Done, Failed, warn};
 use crate::admin::{ExplainForm, Now};
@@ -23,17 +23,12 @@ pub(super) fn run(out: Out, explain: &Explain) -> Done {
         Some(host) => headers.remove(host).1,
         None => url.authority,
     };
-    let form = ExplainForm { method: method.to_owned(), tls: url.tls, port: url.port, authority, target: url.target, headers };
+    let form =
+        ExplainForm { method: method.to_owned(), tls: url.tls, port: url.port, authority, target: url.target, headers, from: explain.from.clone() };
     let told = match explain.place.asked()? {
-        Some(mut asked) => {
+        Some(asked) => {
             warn(out, &asked);
-            if let Some(from) = &explain.from {
-                asked.stand_at(from);
-            }
             Now::offline(&asked, Vec::new(), Severity::Error).explain(&form.into())
-        }
-        None if explain.from.is_some() => {
-            return Err(Failed::Usage("--from needs --config: a running gateway stands where it stands".to_owned()));
         }
         None => {
             let body = serde_json::to_vec(&form).map_err(|e| Failed::Other(e.to_string()))?;
@@ -108,21 +103,49 @@ fn destined(out: Out, told: &DestinationTold, wide: bool) -> String {
         return text + &step("", &out.paint(Paint::Red, problem));
     }
     text += &step("balanced", &told.balancing);
-    let cells: Vec<Vec<String>> = told
-        .endpoints
-        .iter()
-        .map(|e| {
-            let odds = format!("{:.1} %", e.odds * 100.0);
-            vec![e.address.clone(), e.cluster.clone(), e.locality.clone(), e.workload.clone(), e.health.clone(), odds]
-        })
-        .collect();
-    for line in table(&["ENDPOINT", "CLUSTER", "LOCALITY", "WORKLOAD", "HEALTH", "ODDS"], &cells).lines() {
-        text += &format!("{:15}{line}\n", "");
-    }
+    text += &step("localities", &told.lined_up);
+    text += &inset(&priorities(told));
+    text += &inset(&endpoints(told));
     if told.more_endpoints > 0 {
         text += &format!("{:15}and {} more\n", "", told.more_endpoints);
     }
     text
+}
+
+/// A line per priority and locality.
+fn priorities(told: &DestinationTold) -> String {
+    let weighted = told.priorities.iter().flat_map(|p| &p.localities).any(|l| l.weight.is_some());
+    let mut rows = Vec::new();
+    for priority in &told.priorities {
+        let panic = if priority.panic { " in panic" } else { "" };
+        let head = [priority.priority.to_string(), format!("{}/{}{panic}", priority.healthy, priority.total), format!("{} %", priority.load)];
+        let mut head = Some(head);
+        for place in &priority.localities {
+            let [number, healthy, load] = head.take().unwrap_or_default();
+            let healthy_here = format!("{}/{}", place.healthy, place.total);
+            let mut row = vec![number, healthy, load, dash(&place.locality), healthy_here, percent(place.share)];
+            row.extend(place.weight.filter(|_| weighted).map(|w| w.to_string()));
+            rows.push(row);
+        }
+        // One that has no locality has no endpoint.
+        rows.extend(head.map(Vec::from));
+    }
+    let mut columns = vec!["PRIORITY", "HEALTHY", "LOAD", "LOCALITY", "HEALTHY THERE", "SHARE"];
+    columns.extend(weighted.then_some("WEIGHT"));
+    table(&columns, &rows)
+}
+
+fn endpoints(told: &DestinationTold) -> String {
+    let row = |e: &EndpointTold| {
+        let priority = e.priority.map_or_else(|| "-".to_owned(), |p| p.to_string());
+        vec![e.address.clone(), e.cluster.clone(), dash(&e.locality), dash(&e.workload), priority, e.health.clone(), percent(e.odds)]
+    };
+    let rows: Vec<Vec<String>> = told.endpoints.iter().map(row).collect();
+    table(&["ENDPOINT", "CLUSTER", "LOCALITY", "WORKLOAD", "PRIORITY", "HEALTH", "ODDS"], &rows)
+}
+
+fn inset(table: &str) -> String {
+    table.lines().map(|line| format!("{:14} {line}\n", "")).collect()
 }
 
 fn answered(answer: &AnswerTold) -> String {

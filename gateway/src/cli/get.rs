@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use isthmus_config::problem::Severity;
 
 use super::args::{Filter, Get, Noun, Where};
-use super::out::{Exit, Out, Paint, table};
+use super::out::{Exit, Out, Paint, dash, table};
 use super::print::print;
 use super::{Done, Failed, client, warn};
 use crate::admin::{BackendRow, ClusterRow, EndpointRow, ListenerRow, Now, ProblemRow, RouteRow};
@@ -78,10 +78,6 @@ fn list<R: Row>(out: Out, get: &Get) -> Done {
 /// True where `want` is not given or is what is there.
 fn is<T: PartialEq>(want: Option<&T>, have: &T) -> bool {
     want.is_none_or(|want| want == have)
-}
-
-fn dash(text: &str) -> String {
-    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
 /// A backend is meant by its host, or by all of its name.

@@ -106,6 +106,16 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A cell that is never empty.
+pub(crate) fn dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// A share of 0 to 1 in percent, with a tenth where there is one.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0).replace(".0 %", " %")
+}
+
 /// A bar of at most `width` characters for `share`, 0 to 1.
 pub(crate) fn bar(share: f64, width: usize) -> String {
     let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;

@@ -39,11 +39,27 @@ pub struct Distribute {
     pub to: Vec<(Arc<str>, u32)>,
 }
 
+impl Distribute {
+    /// The entry for a gateway at `locality`: the first that names it (L-30).
+    pub fn entry<'d>(entries: &'d [Self], locality: &Locality) -> Option<&'d Self> {
+        entries.iter().find(|e| covers(&e.from, locality))
+    }
+}
+
 /// One label of failoverPriority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelTest {
     key: Arc<str>,
     value: Option<Arc<str>>,
+}
+
+impl std::fmt::Display for LabelTest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{}={value}", self.key),
+            None => f.write_str(&self.key),
+        }
+    }
 }
 
 impl LabelTest {
@@ -85,15 +101,27 @@ pub struct Stand {
 impl Stand {
     /// Where a gateway stands.
     pub fn of(gateway: &GatewayIdentity) -> Self {
-        let mut labels = gateway.labels.clone();
-        if !labels.is_empty() {
-            let [region, zone, subzone] = gateway.locality.parts();
-            let extended =
-                [(REGION, region), (ZONE, zone), (SUBZONE, subzone), (CLUSTER, gateway.cluster.as_str()), (NETWORK, gateway.network.as_str())];
-            labels.extend(extended.into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (Arc::from(k), Arc::from(v))));
-        }
-        Self { locality: gateway.locality.clone(), labels }
+        let here = [(CLUSTER, gateway.cluster.as_str()), (NETWORK, gateway.network.as_str())];
+        Self { locality: Locality::default(), labels: extended(gateway.labels.clone(), here) }.at(&gateway.locality)
     }
+    /// The same gateway in another place of the same cluster and network.
+    #[must_use]
+    pub fn at(&self, locality: &Locality) -> Self {
+        let mut labels = self.labels.clone();
+        let [region, zone, subzone] = locality.parts();
+        if !self.locality.is_empty() {
+            labels.retain(|key, _| ![REGION, ZONE, SUBZONE].contains(&&**key));
+        }
+        Self { locality: locality.clone(), labels: extended(labels, [(REGION, region), (ZONE, zone), (SUBZONE, subzone)]) }
+    }
+}
+
+/// Adds what is not empty, where there are labels at all (L-32: a gateway without labels has none of these either).
+fn extended<const N: usize>(mut labels: Labels, by: [(&str, &str); N]) -> Labels {
+    if !labels.is_empty() {
+        labels.extend(by.into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (Arc::from(k), Arc::from(v))));
+    }
+    labels
 }
 
 /// Endpoints of one priority and locality.
@@ -123,7 +151,7 @@ pub fn arrange(setting: &Setting, stand: &Stand, endpoints: &[&Endpoint]) -> Arr
     let groups = by_locality(endpoints);
     match setting {
         Setting::Off => Arranged { groups, weighted: false },
-        Setting::Distribute(entries) => match entries.iter().find(|e| covers(&e.from, &stand.locality)) {
+        Setting::Distribute(entries) => match Distribute::entry(entries, &stand.locality) {
             Some(entry) => Arranged { groups: distribute(groups, &entry.to), weighted: true },
             None => Arranged { groups, weighted: true },
         },
@@ -154,7 +182,7 @@ fn by_locality(endpoints: &[&Endpoint]) -> Vec<Group> {
 }
 
 /// Whether a pattern of `distribute` stands for a locality (L-7, L-8): `*` is a whole segment, and absent segments cover all.
-fn covers(pattern: &str, locality: &Locality) -> bool {
+pub fn covers(pattern: &str, locality: &Locality) -> bool {
     let mut segments = pattern.splitn(3, '/');
     locality.parts().into_iter().all(|part| match segments.next() {
         None | Some("*") => true,
@@ -256,7 +284,7 @@ mod tests {
             workload: Arc::default(),
             source: Arc::new(ObjectRef::new(Kind::EndpointSlice, "a", "a")),
         };
-        let mut labels = extended(&locality);
+        let mut labels = own_labels(&locality);
         for word in words {
             match word.split_once('=') {
                 Some((key, value)) => drop(labels.insert(long(key).into(), value.into())),
@@ -277,7 +305,7 @@ mod tests {
         }
     }
 
-    fn extended(locality: &Locality) -> Labels {
+    fn own_labels(locality: &Locality) -> Labels {
         let [region, zone, _] = locality.parts();
         [("region", region), ("zone", zone)].into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (long(k).into(), v.into())).collect()
     }
@@ -285,7 +313,7 @@ mod tests {
     fn shown(setting: &Setting, stand: &str, labels: &[(&str, &str)], endpoints: &[&str]) -> String {
         let endpoints: Vec<Endpoint> = endpoints.iter().map(|e| endpoint(e)).collect();
         let locality = Locality::from(stand);
-        let mut own = extended(&locality);
+        let mut own = own_labels(&locality);
         own.extend(labels.iter().map(|(k, v)| (Arc::from(long(k)), Arc::from(*v))));
         let stand = Stand { locality, labels: own };
         let arranged = arrange(setting, &stand, &endpoints.iter().collect::<Vec<_>>());

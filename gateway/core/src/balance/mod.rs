@@ -11,10 +11,12 @@ mod pick;
 mod pool;
 pub mod priority;
 mod slot;
+mod suppose;
 mod view;
 
 pub use hash::{HashKey, HashTable, Hashed};
 pub use pick::{Ledger, Picked};
 pub use pool::Pool;
 pub use slot::{BackendKey, EndpointState, InFlight, Slot};
+pub use suppose::Standing;
 pub use view::{BackendPolicy, Lb, Level, Line, Member, UpstreamProtocol, View, view};

@@ -32,6 +32,13 @@ pub struct OutlierPolicy {
     pub codes: Vec<u16>,
 }
 
+impl OutlierPolicy {
+    /// How many of so many endpoints may be ejected at once (D-41): of a few, 10 % is none.
+    pub fn cap(&self, endpoints: usize) -> u32 {
+        u32::try_from(u64::from(self.max_percent) * endpoints as u64 / 100).unwrap_or(u32::MAX)
+    }
+}
+
 /// What an attempt came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -142,8 +149,8 @@ impl Slot {
         let view = self.view.load();
         let policy = view.line.outlier.as_deref()?;
         let cause = member.state.counts.count(policy, outcome)?;
-        let total = view.members.len() as u64;
-        let allowed = |ejected: u32| (100 * (u64::from(ejected) + 1) <= u64::from(policy.max_percent) * total).then_some(ejected + 1);
+        let cap = policy.cap(view.members.len());
+        let allowed = |ejected: u32| (ejected < cap).then_some(ejected + 1);
         if member.state.is_ejected() || self.ejected.fetch_update(Ordering::AcqRel, Ordering::Acquire, allowed).is_err() {
             return None;
         }

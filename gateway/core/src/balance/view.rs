@@ -206,21 +206,14 @@ fn identity(e: &Endpoint) -> (&Address, &str, &str) {
     (&e.address, &e.workload.namespace, &e.workload.name)
 }
 
-fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Member>>, previous: Option<&View>, seed: u64) -> View {
+pub(super) fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Member>>, previous: Option<&View>, seed: u64) -> View {
     let endpoints: Vec<&Endpoint> = members.iter().map(|m| &m.endpoint).collect();
     let arranged = arrange(&line.setting, &line.stand, &endpoints);
     let tiers = arranged.groups.iter().map(|g| g.priority + 1).max().unwrap_or(1) as usize;
-    let count = |positions: &mut dyn Iterator<Item = &u32>| {
-        let mut census = Census::default();
-        for member in positions.map(|i| &members[*i as usize]).filter(|m| m.endpoint.health != Health::Draining) {
-            census.total += 1;
-            census.healthy += u32::from(member.is_eligible());
-        }
-        census
-    };
+    let count = |positions: &mut dyn Iterator<Item = &u32>| census(positions.map(|i| &*members[*i as usize]));
     let of_tier = |tier: usize| arranged.groups.iter().filter(move |g| g.priority as usize == tier);
-    let census: Vec<Census> = (0..tiers).map(|tier| count(&mut of_tier(tier).flat_map(|g| &g.members))).collect();
-    let shares = shares(&census, f64::from(policy.panic_below));
+    let tallies: Vec<Census> = (0..tiers).map(|tier| count(&mut of_tier(tier).flat_map(|g| &g.members))).collect();
+    let shares = shares(&tallies, f64::from(policy.panic_below));
     let cursor = |tier: usize, locality: Option<&Locality>| {
         let before = previous.and_then(|v| v.levels.get(tier)?.pools.iter().find(|p| p.locality.as_ref() == locality));
         before.map_or_else(|| Arc::new(AtomicU64::new(seed)), |p| p.cursor.clone())
@@ -237,10 +230,20 @@ fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Member>>, previ
                     Pool::new(locality, weight, count(&mut positions.iter()), eligible, policy.lb, &members, cursor)
                 })
                 .collect();
-            level(shares.load[tier], panic, census[tier], pools, policy.lb, &members)
+            level(shares.load[tier], panic, tallies[tier], pools, policy.lb, &members)
         })
         .collect();
     View { policy, line, members, levels, parted: Vec::new() }
+}
+
+/// Counts endpoints as priorities and localities do.
+pub(super) fn census<'m>(members: impl Iterator<Item = &'m Member>) -> Census {
+    let mut census = Census::default();
+    for member in members.filter(|m| m.endpoint.health != Health::Draining) {
+        census.total += 1;
+        census.healthy += u32::from(member.is_eligible());
+    }
+    census
 }
 
 /// In panic every endpoint that can be dialled is eligible.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balance::Member;
+use crate::balance::{Level, Member, Standing, View};
 use crate::failure::{Flags, Reply};
 use crate::model::Health;
 
@@ -17,6 +17,9 @@ use super::Question;
 pub struct Explanation {
     /// Method and URL.
     pub request: String,
+    /// Where the gateway stands in what is told; empty where it stands nowhere known.
+    #[serde(default)]
+    pub from: String,
     /// The listener that takes it.
     pub listener: Option<ListenerTold>,
     /// The servers that share the listener.
@@ -159,12 +162,73 @@ pub struct DestinationTold {
     pub problem: Option<String>,
     /// How an endpoint is chosen.
     pub balancing: String,
-    /// Its endpoints.
+    /// Which endpoints come first, in words.
+    #[serde(default)]
+    pub lined_up: String,
+    /// By priority: how healthy it is and what it gets.
+    #[serde(default)]
+    pub priorities: Vec<PriorityTold>,
+    /// Its endpoints, by priority.
     pub endpoints: Vec<EndpointTold>,
     /// How many more there are.
     pub more_endpoints: usize,
     /// Edits, where they differ from the route's first destination.
     pub edits: Vec<Edit>,
+}
+
+/// A priority with its health and share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PriorityTold {
+    /// 0 is tried first.
+    pub priority: u32,
+    /// Percent of the backend's traffic that it gets; what its health does not let it take spills to the next (L-26).
+    pub load: u32,
+    /// How many of its endpoints may get traffic.
+    pub healthy: u32,
+    /// How many there are.
+    pub total: u32,
+    /// Health is ignored in it (D-42).
+    pub panic: bool,
+    /// The localities in it.
+    pub localities: Vec<LocalityTold>,
+}
+
+/// A locality within a priority.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalityTold {
+    /// Region, zone and subzone.
+    pub locality: String,
+    /// Its weight, where localities are weighted.
+    pub weight: Option<u64>,
+    /// How many of its endpoints may get traffic.
+    pub healthy: u32,
+    /// How many there are.
+    pub total: u32,
+    /// Its share of the backend's traffic, 0 to 1.
+    pub share: f64,
+}
+
+impl PriorityTold {
+    pub(super) fn of(view: &View, standings: &[Standing]) -> Vec<Self> {
+        let one = |(priority, level): (u32, &Level)| Self {
+            priority,
+            load: level.load,
+            healthy: level.census.healthy,
+            total: level.census.total,
+            panic: level.panic,
+            localities: standings.iter().filter(|s| s.priority == priority).map(LocalityTold::of).collect(),
+        };
+        (0..).zip(&view.levels).map(one).collect()
+    }
+}
+
+impl LocalityTold {
+    fn of(standing: &Standing) -> Self {
+        let Standing { locality, weight, census, share, .. } = standing;
+        Self { locality: locality.to_string(), weight: *weight, healthy: census.healthy, total: census.total, share: *share }
+    }
 }
 
 /// An endpoint with its odds.
@@ -176,14 +240,18 @@ pub struct EndpointTold {
     pub locality: String,
     pub workload: String,
     pub health: String,
+    /// Its priority; none where the locality setting leaves it out.
+    #[serde(default)]
+    pub priority: Option<u32>,
     /// How likely it is, 0 to 1.
     pub odds: f64,
 }
 
 impl EndpointTold {
-    pub(super) fn of(member: &Member, odds: f64) -> Self {
+    pub(super) fn of(member: &Member, priority: Option<u32>, odds: f64) -> Self {
         let workload = &member.endpoint.workload;
         let health = match member.endpoint.health {
+            Health::Healthy if member.state.is_ejected() => "ejected",
             Health::Healthy => "healthy",
             Health::Unhealthy => "unhealthy",
             Health::Draining => "draining",
@@ -194,6 +262,7 @@ impl EndpointTold {
             locality: workload.locality.to_string(),
             workload: workload.name.to_string(),
             health: health.to_owned(),
+            priority,
             odds,
         }
     }

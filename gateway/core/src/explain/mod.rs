@@ -4,6 +4,7 @@
 //! told is what happens. Chance is told as shares and odds. Nothing is taken: no turn, no permit.
 
 mod answer;
+mod place;
 mod words;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue};
+use isthmus_config::name::Locality;
 use isthmus_config::object::{ObjectRef, Origin};
 
 use crate::balance::{Ledger, View};
@@ -21,7 +23,8 @@ use crate::route::{Head, Scratch, Target, without_port};
 use crate::snapshot::{Action, Destination, Front, Held, HttpFront, Listener, Pin, RuleOrigin, Snapshot, VirtualHost};
 
 pub use answer::{
-    AnswerTold, DestinationTold, Edit, EndpointTold, Explanation, ListenerTold, PassedOver, Place, RouteTold, ServerTold, VirtualHostTold,
+    AnswerTold, DestinationTold, Edit, EndpointTold, Explanation, ListenerTold, LocalityTold, PassedOver, Place, PriorityTold, RouteTold, ServerTold,
+    VirtualHostTold,
 };
 use words::{Chosen, edits, in_words};
 
@@ -42,6 +45,8 @@ pub struct Question {
     pub headers: HeaderMap,
     /// Who asks.
     pub client: IpAddr,
+    /// Where the gateway stands, instead of where it does.
+    pub from: Option<Locality>,
 }
 
 /// Who asks where nobody is named: an address for documentation (RFC 5737).
@@ -107,6 +112,7 @@ pub fn explain(snapshot: &Arc<Snapshot>, question: &Question, now: Instant) -> E
         Found::Route(held) => {
             let at = host.routes.iter().position(|route| std::ptr::eq(&**route, held.route())).unwrap_or_default();
             passed_over(host, at, &head, &mut told);
+            let held = place::seen_from(held, question.from.as_ref());
             route(&held, at, &head, &down, now, &mut told);
         }
     }
@@ -215,6 +221,9 @@ fn route(held: &Held, position: usize, head: &Head<'_>, down: &Downstream, now: 
                 if let (Step::Answer(reply), 1) = (&step, forward.destinations.list.len()) {
                     told.answer = Some(AnswerTold::of(reply, exchange.details(), exchange.flags()));
                 }
+                if let Ok(slot) = &destination.slot {
+                    told.from = slot.view.load().line.stand.locality.to_string();
+                }
                 told.destinations.push(one);
             }
         }
@@ -240,6 +249,8 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
         share,
         problem: None,
         balancing: String::new(),
+        lined_up: String::new(),
+        priorities: Vec::new(),
         endpoints: Vec::new(),
         more_endpoints: 0,
         edits: Vec::new(),
@@ -257,9 +268,16 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
         (Step::Try(attempt), crate::balance::Lb::RingHash { .. } | crate::balance::Lb::Maglev { .. }, Some(_)) => Some(attempt.member.host.clone()),
         _ => None,
     };
+    told.lined_up = place::lined_up(&view);
+    let standings = view.standings();
+    told.priorities = PriorityTold::of(&view, &standings);
     let odds = odds(&view, hashed.as_deref());
     told.more_endpoints = view.members.len().saturating_sub(ENDPOINTS);
-    told.endpoints = view.members.iter().zip(odds).take(ENDPOINTS).map(|(member, odds)| EndpointTold::of(member, odds)).collect();
+    told.endpoints = place::in_line(&view, &standings)
+        .into_iter()
+        .take(ENDPOINTS)
+        .map(|(i, priority)| EndpointTold::of(&view.members[i], priority, odds[i]))
+        .collect();
     if view.eligible().next().is_none() {
         told.problem = Some(if view.members.is_empty() {
             "it has no endpoints: answered 503 UH".to_owned()

@@ -156,7 +156,7 @@ impl RuleOrigin {
 }
 
 /// One match block with its action (G-34).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Name as users see it (G-35).
     pub name: Arc<str>,
@@ -177,7 +177,7 @@ pub struct Route {
 }
 
 /// What a route does.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Action {
     /// Sends the request to an endpoint.
     Forward(Forward),
@@ -188,7 +188,7 @@ pub enum Action {
 }
 
 /// How a request is sent on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Forward {
     /// Where to, with weights; never empty.
     pub destinations: Destinations,
@@ -203,7 +203,7 @@ pub struct Forward {
 }
 
 /// Destinations drawn by weight (V-22, V-23).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Destinations {
     /// The destinations with a share.
     pub list: Vec<Destination>,
@@ -248,7 +248,7 @@ impl Destinations {
 }
 
 /// One destination of a route.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Destination {
     /// Its weight as written.
     pub weight: u32,
