@@ -11,6 +11,7 @@ pub mod entry;
 pub mod gateway;
 pub mod http2;
 pub mod kube;
+pub mod namespace;
 pub mod project;
 pub mod wait;
 pub mod wire;
