@@ -122,7 +122,8 @@ impl Reconcile {
     }
 
     fn now(&self, world: &World) -> Now {
-        Now::of(world, &self.compiler, &self.registry, self.asked.clone(), self.sockets())
+        let now = Now::of(world, &self.compiler, &self.registry, self.asked.clone(), self.sockets());
+        Now { stays: self.ward.stays(), ..now }
     }
 
     /// Takes in what follows closely.
@@ -152,6 +153,7 @@ impl Reconcile {
         let plan = self.compiler.compile(&world, &changes);
         let compiled = begun.elapsed();
         plan.publish_views();
+        self.ward.round(Instant::now());
         if let Some(snapshot) = &plan.snapshot {
             self.retired.extend(self.engine.published.publish(snapshot));
             self.listeners.reconcile(snapshot);

@@ -3,12 +3,16 @@
 //! The control thread's. An ejection is in force when it is told here; what is done here is the view without the endpoint, the log, and the
 //! release when its time is over. What an endpoint has earned in earlier ejections is forgotten by one step per interval of peace.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use isthmus_core::balance::outlier::{Backoff, Ejection};
 use isthmus_core::balance::{Member, Slot};
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
+
+use crate::observe::utc;
 
 /// Every endpoint that was ejected and is not as good as new.
 #[derive(Debug, Default)]
@@ -21,10 +25,25 @@ struct Case {
     slot: Weak<Slot>,
     member: Arc<Member>,
     backoff: Backoff,
+    stay: Stay,
     /// Out until then; else at peace, to be looked at again then.
     out: bool,
     next: Instant,
 }
+
+/// An ejection, as it is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stay {
+    /// Why, in the words of Envoy's event log.
+    pub(crate) cause: String,
+    /// When it began (UTC).
+    pub(crate) since: String,
+    /// When it ends, or has ended unless something ended it before (UTC).
+    pub(crate) until: String,
+}
+
+/// Ejections not yet forgotten, by the address of the endpoint's state.
+pub(crate) type Stays = HashMap<usize, Stay>;
 
 impl Ward {
     /// Takes in an endpoint that has just been ejected.
@@ -34,16 +53,26 @@ impl Ward {
         let Some(policy) = view.line.outlier.clone() else { return slot.release(&member.state) };
         let at = self.cases.iter().position(|c| Arc::ptr_eq(&c.member.state, &member.state));
         let at = at.unwrap_or_else(|| {
-            let backoff = Backoff::default();
-            self.cases.push(Case { slot: Arc::downgrade(slot), member: member.clone(), backoff, out: false, next: now });
+            let (slot, member) = (Arc::downgrade(slot), member.clone());
+            self.cases.push(Case { slot, member, backoff: Backoff::default(), stay: Stay::default(), out: false, next: now });
             self.cases.len() - 1
         });
         let case = &mut self.cases[at];
         let lasts = case.backoff.grow(&policy);
         (case.out, case.next) = (true, now + lasts);
+        case.stay = stay(cause.as_str(), SystemTime::now(), lasts);
         show(slot);
-        let ejected = view.members.iter().filter(|m| m.state.is_ejected()).count();
-        warn!(backend = %slot.name, endpoint = %member.host, cause = cause.as_str(), ?lasts, ejected, of = view.members.len(), "endpoint ejected");
+        warn!(
+            backend = %slot.name,
+            endpoint = %member.host,
+            cause = cause.as_str(),
+            times = member.state.ejections(),
+            ?lasts,
+            until = case.stay.until,
+            ejected = slot.ejected(),
+            of = view.members.len(),
+            "endpoint ejected"
+        );
     }
 
     /// When there is something to do.
@@ -51,19 +80,25 @@ impl Ward {
         self.cases.iter().map(|c| c.next).min()
     }
 
-    /// Lets back whose time is over, and forgets what is to be forgotten.
+    /// Lets back whose time is over, and forgets what is to be forgotten. To be called as well when policies have changed.
     pub(crate) fn round(&mut self, now: Instant) {
         self.cases.retain_mut(|case| {
+            let Some(slot) = case.slot.upgrade() else { return false };
+            let Some(policy) = slot.view.load().line.outlier.clone() else {
+                // Publishing the view has let it back.
+                if case.out {
+                    case.back(&slot, "outlier detection is off");
+                }
+                return false;
+            };
             if case.next > now {
                 return true;
             }
-            let Some(slot) = case.slot.upgrade() else { return false };
-            let Some(policy) = slot.view.load().line.outlier.clone() else { return false };
             if case.out {
                 case.out = false;
                 slot.release(&case.member.state);
                 show(&slot);
-                info!(backend = %slot.name, endpoint = %case.member.host, "endpoint back after its ejection");
+                case.back(&slot, "its time is over");
             } else if case.backoff.shrink() {
                 return false;
             }
@@ -71,6 +106,22 @@ impl Ward {
             true
         });
     }
+
+    /// Who is out or was lately.
+    pub(crate) fn stays(&self) -> Stays {
+        self.cases.iter().map(|case| (Arc::as_ptr(&case.member.state).addr(), case.stay.clone())).collect()
+    }
+}
+
+impl Case {
+    fn back(&self, slot: &Slot, because: &str) {
+        let (since, times) = (&self.stay.since, self.member.state.ejections());
+        info!(backend = %slot.name, endpoint = %self.member.host, because, since, times, ejected = slot.ejected(), "endpoint back after its ejection");
+    }
+}
+
+fn stay(cause: &str, since: SystemTime, lasts: Duration) -> Stay {
+    Stay { cause: cause.to_owned(), since: utc(since), until: utc(since + lasts) }
 }
 
 /// Puts the view of the slot's endpoints as they are now in force.

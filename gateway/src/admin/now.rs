@@ -19,6 +19,7 @@ use isthmus_discovery::{Registry, Status, offline};
 
 use super::rows::ClusterRow;
 use crate::asked::Asked;
+use crate::ward::Stays;
 
 /// What is in force.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Now {
     pub(crate) in_force: Vec<InForce>,
     /// Sockets and their states; none where nothing runs.
     pub(crate) sockets: Vec<(ListenKey, String)>,
+    /// Ejections; none where nothing runs.
+    pub(crate) stays: Stays,
 }
 
 /// A service's port, or a subset of it.
@@ -61,7 +64,7 @@ impl Now {
         let clusters = registry.clusters().iter().map(|id| cluster(registry, world, id)).collect();
         let backends = backends(world, compiler);
         let snapshot = compiler.snapshot().cloned().unwrap_or_default();
-        Self { snapshot, backends, clusters, problems, in_force: Vec::new(), sockets }
+        Self { snapshot, backends, clusters, problems, in_force: Vec::new(), sockets, stays: Stays::new() }
     }
     /// Adds what analysis finds; `missing` is how much a reference that leads nowhere matters.
     pub(crate) fn analysed(mut self, world: &World, compiler: &Compiler, missing: Severity) -> Self {

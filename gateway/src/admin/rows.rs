@@ -11,6 +11,7 @@ use isthmus_core::snapshot::{Action, Front, HttpFront, Listener, Route, VirtualH
 use serde::{Deserialize, Serialize};
 
 use super::now::Now;
+use crate::ward::Stay;
 
 /// A socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +93,10 @@ pub(crate) struct EndpointRow {
     pub(crate) namespace: String,
     pub(crate) weight: u32,
     pub(crate) active: u32,
+    /// How often it was ejected.
+    pub(crate) ejections: u32,
+    /// The ejection that it is in, or the last one as long as that has an effect on the next.
+    pub(crate) ejection: Option<Stay>,
     pub(crate) source: String,
 }
 
@@ -247,6 +252,8 @@ impl Now {
                     namespace: workload.namespace.to_string(),
                     weight: member.endpoint.weight,
                     active: member.state.active(),
+                    ejections: member.state.ejections(),
+                    ejection: self.stays.get(&Arc::as_ptr(&member.state).addr()).cloned(),
                     source: member.endpoint.source.to_string(),
                 }
             }));

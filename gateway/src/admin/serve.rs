@@ -8,6 +8,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use isthmus_core::balance::outlier::Cause;
+use isthmus_core::balance::{Slot, Tallied};
 use tracing::{error, info};
 
 use super::api::Desk;
@@ -85,7 +87,9 @@ impl Scrape {
             let labels = vec![("listener", status.key.to_string())];
             own.push(Own::Gauge("isthmus_connections", "Client connections by listener.", labels, status.connections as f64));
         }
-        for slot in self.desk.slots().await.unwrap_or_default() {
+        let slots = self.desk.slots().await.unwrap_or_default();
+        own.extend(ejections(&slots));
+        for slot in &slots {
             let view = slot.view.load();
             let (all, eligible) = (view.members.len(), view.eligible().count());
             for (state, count) in [("eligible", eligible), ("other", all - eligible)] {
@@ -103,4 +107,20 @@ impl Scrape {
         }
         own
     }
+}
+
+/// What outlier detection did, for backends that have it or had it.
+fn ejections(slots: &[Arc<Slot>]) -> Vec<Own> {
+    let name = |slot: &Slot| vec![("backend", slot.name.to_string())];
+    let watched = slots.iter().filter(|slot| slot.view.load().line.outlier.is_some() || slot.tallied() != Tallied::default());
+    let help = "Endpoints that are left out for their behaviour now.";
+    let mut own: Vec<Own> =
+        watched.clone().map(|slot| Own::Gauge("isthmus_ejected_endpoints", help, name(slot), f64::from(slot.ejected()))).collect();
+    for slot in watched {
+        for (cause, count) in Cause::ALL.into_iter().zip(slot.tallied().enforced) {
+            let labels = name(slot).into_iter().chain([("cause", cause.as_str().to_owned())]).collect();
+            own.push(Own::Counter("isthmus_ejections_total", "Ejections by backend and cause.", labels, count as f64));
+        }
+    }
+    own
 }

@@ -366,6 +366,13 @@ thread_local! {
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
+/// `2026-11-21T10:00:00.123Z`, as the access log writes times.
+pub(crate) fn utc(time: SystemTime) -> String {
+    let mut text = Vec::with_capacity(24);
+    timestamp(&mut text, time);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 /// `2026-11-21T10:00:00.123Z`.
 fn timestamp(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

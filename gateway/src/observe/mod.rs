@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub(crate) use access_log::AccessLog;
 pub(crate) use expose::{Own, exposition};
-pub(crate) use format::Format;
+pub(crate) use format::{Format, utc};
 pub(crate) use grpc::Messages;
 pub(crate) use metrics::Metrics;
 pub(crate) use record::{Record, RequestPart};

@@ -12,6 +12,7 @@ mod pool;
 pub mod priority;
 mod slot;
 mod suppose;
+mod tally;
 mod view;
 
 pub use hash::{HashKey, HashTable, Hashed};
@@ -19,4 +20,5 @@ pub use pick::{Ledger, Picked};
 pub use pool::Pool;
 pub use slot::{BackendKey, EndpointState, InFlight, Slot};
 pub use suppose::Standing;
+pub use tally::Tallied;
 pub use view::{BackendPolicy, Lb, Level, Line, Member, UpstreamProtocol, View, view};

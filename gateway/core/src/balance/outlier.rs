@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::slot::{EndpointState, Slot};
+use super::tally::Tallied;
 use super::view::Member;
 
 /// A backend's outlier detection, resolved. A threshold of 0 is off.
@@ -64,6 +65,8 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 3] = [Self::Consecutive5xx, Self::ConsecutiveGateway, Self::ConsecutiveLocal];
     /// As Envoy's event log has it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -94,15 +97,15 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts an outcome; `Some` when a threshold is reached, which starts that count anew.
-    fn count(&self, policy: &OutlierPolicy, outcome: Outcome) -> Option<Cause> {
+    /// Counts an outcome: the thresholds that it reaches, in Envoy's order. Each starts its count anew.
+    fn count(&self, policy: &OutlierPolicy, outcome: Outcome) -> [Option<Cause>; 2] {
         let status = match outcome {
             Outcome::Connected => {
                 self.local.store(0, Ordering::Relaxed);
-                return None;
+                return [None; 2];
             }
             Outcome::Broken | Outcome::Late if policy.split => {
-                return reached(&self.local, policy.consecutive_local).then_some(Cause::ConsecutiveLocal);
+                return [reached(&self.local, policy.consecutive_local).then_some(Cause::ConsecutiveLocal), None];
             }
             Outcome::Broken => 503,
             Outcome::Late => 504,
@@ -113,17 +116,15 @@ impl Counts {
         if !error {
             self.errors.store(0, Ordering::Relaxed);
             self.gateway.store(0, Ordering::Relaxed);
-            return None;
+            return [None; 2];
         }
         let gateway = matches!(status, 502..=504);
         if !gateway {
             self.gateway.store(0, Ordering::Relaxed);
         }
         let by_gateway = gateway && reached(&self.gateway, policy.consecutive_gateway);
-        if reached(&self.errors, policy.consecutive_5xx) {
-            return Some(Cause::Consecutive5xx);
-        }
-        by_gateway.then_some(Cause::ConsecutiveGateway)
+        let by_errors = reached(&self.errors, policy.consecutive_5xx);
+        [by_gateway.then_some(Cause::ConsecutiveGateway), by_errors.then_some(Cause::Consecutive5xx)]
     }
 
     pub(super) fn clear(&self) {
@@ -148,23 +149,45 @@ impl Slot {
     pub fn judge(self: &Arc<Self>, member: &Arc<Member>, outcome: Outcome) -> Option<Ejection> {
         let view = self.view.load();
         let policy = view.line.outlier.as_deref()?;
-        let cause = member.state.counts.count(policy, outcome)?;
+        let causes = member.state.counts.count(policy, outcome);
         let cap = policy.cap(view.members.len());
+        causes.into_iter().flatten().find_map(|cause| self.found(member, cause, cap))
+    }
+
+    /// A threshold was reached: the endpoint is ejected, unless it is already or too many are.
+    fn found(self: &Arc<Self>, member: &Arc<Member>, cause: Cause, cap: u32) -> Option<Ejection> {
+        if member.state.is_ejected() {
+            return None;
+        }
+        let tally = self.tally.get_or_init(Box::default);
+        tally.detected(cause);
         let allowed = |ejected: u32| (ejected < cap).then_some(ejected + 1);
-        if member.state.is_ejected() || self.ejected.fetch_update(Ordering::AcqRel, Ordering::Acquire, allowed).is_err() {
+        if self.ejected.fetch_update(Ordering::AcqRel, Ordering::Acquire, allowed).is_err() {
+            tally.overflowed();
             return None;
         }
         if member.state.eject() {
+            tally.enforced(cause);
             return Some(Ejection { slot: self.clone(), member: member.clone(), cause });
         }
         self.ejected.fetch_sub(1, Ordering::AcqRel);
         None
     }
 
+    /// How many endpoints are ejected now.
+    pub fn ejected(&self) -> u32 {
+        self.ejected.load(Ordering::Relaxed)
+    }
+
+    /// What outlier detection has found so far.
+    pub fn tallied(&self) -> Tallied {
+        self.tally.get().map(|tally| tally.read()).unwrap_or_default()
+    }
+
     /// Lets an ejected endpoint back, and forgets what it had counted.
     pub fn release(&self, state: &EndpointState) {
-        if state.release() {
-            // An endpoint that left while it was ejected has been counted out already.
+        // An endpoint that left while it was ejected has been counted out already.
+        if state.release() && self.view.load().members.iter().any(|m| std::ptr::eq(&*m.state, state)) {
             let _ = self.ejected.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
         }
     }
@@ -221,6 +244,7 @@ mod tests {
         use Outcome::{Answer, Broken, Connected, Late};
         let plain = policy();
         let gateway = OutlierPolicy { consecutive_5xx: 0, consecutive_gateway: 2, ..policy() };
+        let both = OutlierPolicy { consecutive_gateway: 2, ..policy() };
         let split = OutlierPolicy { split: true, ..policy() };
         let codes = OutlierPolicy { codes: vec![429], ..policy() };
         let rows: Vec<(&str, &OutlierPolicy, Vec<Outcome>, Vec<usize>)> = vec![
@@ -229,6 +253,7 @@ mod tests {
             ("and again after three more", &plain, vec![Answer(500); 6], vec![2, 5]),
             ("connections count as 503", &plain, vec![Broken, Late, Answer(500)], vec![2]),
             ("gateway errors", &gateway, vec![Answer(502), Answer(504)], vec![1]),
+            ("both, gateway errors first", &both, vec![Answer(503), Answer(503), Answer(503)], vec![1, 2]),
             ("500 is no gateway error", &gateway, vec![Answer(502), Answer(500), Answer(504)], vec![]),
             ("split: connections by themselves", &split, vec![Broken, Answer(500), Broken], vec![2]),
             ("split: a connection starts anew", &split, vec![Broken, Connected, Broken], vec![]),
@@ -236,7 +261,7 @@ mod tests {
         ];
         for (about, policy, outcomes, want) in rows {
             let counts = Counts::default();
-            let hits: Vec<usize> = outcomes.iter().enumerate().filter(|(_, o)| counts.count(policy, **o).is_some()).map(|(i, _)| i).collect();
+            let hits: Vec<usize> = outcomes.iter().enumerate().filter(|(_, o)| counts.count(policy, **o) != [None; 2]).map(|(i, _)| i).collect();
             assert_eq!(hits, want, "{about}");
         }
     }

@@ -1,14 +1,15 @@
 //! A backend's stable place: its key, its current view, and the state that outlives views.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use isthmus_config::name::Hostname;
 
 use super::View;
 use super::outlier::Counts;
+use super::tally::Tally;
 
 /// What a route sends to: `outbound|port|subset|host` (contract 10.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,13 +39,15 @@ pub struct Slot {
     pub view: ArcSwap<View>,
     /// How many of its endpoints are ejected.
     pub(super) ejected: AtomicU32,
+    /// What outlier detection has found, where it has.
+    pub(super) tally: OnceLock<Box<Tally>>,
 }
 
 impl Slot {
     /// A slot whose first view is `view`.
     pub fn new(key: BackendKey, view: View) -> Self {
         let name = key.to_string().into();
-        Self { key, name, view: ArcSwap::from_pointee(view), ejected: AtomicU32::new(0) }
+        Self { key, name, view: ArcSwap::from_pointee(view), ejected: AtomicU32::new(0), tally: OnceLock::new() }
     }
 }
 
@@ -53,6 +56,7 @@ impl Slot {
 pub struct EndpointState {
     active: AtomicU32,
     ejected: AtomicBool,
+    ejections: AtomicU32,
     pub(super) counts: Counts,
 }
 
@@ -65,9 +69,17 @@ impl EndpointState {
     pub fn is_ejected(&self) -> bool {
         self.ejected.load(Ordering::Relaxed)
     }
+    /// How often it was left out.
+    pub fn ejections(&self) -> u32 {
+        self.ejections.load(Ordering::Relaxed)
+    }
     /// Leaves it out; false where it is left out already.
     pub(super) fn eject(&self) -> bool {
-        !self.ejected.swap(true, Ordering::AcqRel)
+        let first = !self.ejected.swap(true, Ordering::AcqRel);
+        if first {
+            self.ejections.fetch_add(1, Ordering::Relaxed);
+        }
+        first
     }
     /// Lets it back; false where it was not left out.
     pub(super) fn release(&self) -> bool {

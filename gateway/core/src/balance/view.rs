@@ -387,6 +387,9 @@ mod tests {
         let members = slot.view.load().members.clone();
         let ejected: Vec<bool> = members.iter().map(|m| slot.judge(m, Outcome::Answer(500)).is_some()).collect();
         assert_eq!(ejected, [true, true, false, false], "half of four");
+        let tallied = slot.tallied();
+        assert_eq!((tallied.detected, tallied.enforced, tallied.overflow, slot.ejected()), ([4, 0, 0], [2, 0, 0], 2, 2));
+        assert!(slot.judge(&members[0], Outcome::Answer(500)).is_none() && slot.tallied() == tallied, "who is out is not found again");
         let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(1);
         for _ in 0..100 {
             let picked = slot.pick(None, &[], crate::balance::Ledger::Live, &mut rng).expect("two are left");
