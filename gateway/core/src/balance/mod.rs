@@ -4,6 +4,7 @@
 //! are O(1): cursors, alias tables and hash tables are made when the view is made. Endpoint state (requests in flight)
 //! belongs to (backend, address, workload) and outlives views, so an endpoint that comes back finds its counts.
 
+pub mod breaker;
 mod hash;
 pub mod locality;
 pub mod outlier;
@@ -21,4 +22,4 @@ pub use pool::Pool;
 pub use slot::{BackendKey, EndpointState, InFlight, Slot};
 pub use suppose::Standing;
 pub use tally::Tallied;
-pub use view::{BackendPolicy, Lb, Level, Line, Member, UpstreamProtocol, View, view};
+pub use view::{BackendPolicy, Keeping, Lb, Level, Line, Member, Probes, UpstreamProtocol, View, view};

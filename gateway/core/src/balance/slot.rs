@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use isthmus_config::name::Hostname;
 
 use super::View;
+use super::breaker::Breaker;
 use super::outlier::Counts;
 use super::tally::Tally;
 
@@ -41,13 +42,15 @@ pub struct Slot {
     pub(super) ejected: AtomicU32,
     /// What outlier detection has found, where it has.
     pub(super) tally: OnceLock<Box<Tally>>,
+    /// What is open, waits and runs, against the limits; made with the first of them.
+    pub(super) breaker: OnceLock<Box<Breaker>>,
 }
 
 impl Slot {
     /// A slot whose first view is `view`.
     pub fn new(key: BackendKey, view: View) -> Self {
         let name = key.to_string().into();
-        Self { key, name, view: ArcSwap::from_pointee(view), ejected: AtomicU32::new(0), tally: OnceLock::new() }
+        Self { key, name, view: ArcSwap::from_pointee(view), ejected: AtomicU32::new(0), tally: OnceLock::new(), breaker: OnceLock::new() }
     }
 }
 

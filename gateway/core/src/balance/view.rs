@@ -5,12 +5,14 @@
 //! share the traffic by health (`priority`), and each draw is from one [`Pool`].
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use isthmus_config::name::Locality;
 
+use super::breaker::Limits;
 use super::hash::HashTable;
 use super::locality::{Arranged, Setting, Stand, arrange};
 use super::outlier::OutlierPolicy;
@@ -61,7 +63,7 @@ pub enum UpstreamProtocol {
 }
 
 /// A backend's traffic policy, resolved (D-20..D-24).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BackendPolicy {
     /// How an endpoint is chosen.
     pub lb: Lb,
@@ -76,6 +78,10 @@ pub struct BackendPolicy {
     pub panic_below: u32,
     /// How long a request waits where no endpoint may get traffic for a moment; zero answers at once, as Istio does.
     pub endpoint_wait: Duration,
+    /// What it may have at once.
+    pub limits: Limits,
+    /// How its connections are kept.
+    pub keeping: Keeping,
 }
 
 /// What holds where no rule says a word.
@@ -88,8 +94,61 @@ impl Default for BackendPolicy {
             idle_timeout: Duration::from_secs(3600),
             panic_below: 0,
             endpoint_wait: Duration::ZERO,
+            limits: Limits::NONE,
+            keeping: Keeping::PLAIN,
         }
     }
+}
+
+/// What few rules ask for is told only where one does.
+impl fmt::Debug for BackendPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lb, protocol, connect_timeout, idle_timeout, panic_below, endpoint_wait, limits, keeping } = self;
+        let mut told = f.debug_struct("BackendPolicy");
+        told.field("lb", lb).field("protocol", protocol).field("connect_timeout", connect_timeout);
+        told.field("idle_timeout", idle_timeout).field("panic_below", panic_below);
+        if !endpoint_wait.is_zero() {
+            told.field("endpoint_wait", endpoint_wait);
+        }
+        if *limits != Limits::NONE {
+            told.field("limits", &format_args!("{limits}"));
+        }
+        if *keeping != Keeping::PLAIN {
+            told.field("keeping", keeping);
+        }
+        told.finish()
+    }
+}
+
+/// How connections to endpoints are kept (contract 1.5, connectionPool). `None` is no limit, or the system's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// Requests that one may carry (maxRequestsPerConnection).
+    pub requests: Option<u32>,
+    /// Streams that one may carry at once (maxConcurrentStreams).
+    pub streams: Option<u32>,
+    /// How old one may grow (maxConnectionDuration).
+    pub longest: Option<Duration>,
+    /// Probes of TCP on connections where nothing is said.
+    pub probes: Option<Probes>,
+    /// Pings of HTTP/2: how often, and how long the answer may take.
+    pub ping: Option<(Duration, Duration)>,
+}
+
+impl Keeping {
+    /// Nothing was asked for.
+    pub const PLAIN: Self = Self { requests: None, streams: None, longest: None, probes: None, ping: None };
+}
+
+/// TCP keep-alive; `None` is the system's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probes {
+    /// Probes without an answer after which the connection is dead.
+    pub count: Option<u32>,
+    /// Silence before the first.
+    pub after: Option<Duration>,
+    /// Time between two.
+    pub every: Option<Duration>,
 }
 
 /// Where the endpoints of a backend stand in line.

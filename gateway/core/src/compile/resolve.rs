@@ -10,15 +10,16 @@ use isthmus_config::istio::annotations;
 use isthmus_config::istio::destination_rule as istio;
 use isthmus_config::istio::destination_rule::{
     ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, H2UpgradePolicy, LoadBalancerSettings, OutlierDetection, PortTrafficPolicy,
-    SimpleLb, TrafficPolicy,
+    RetryBudget, SimpleLb, TrafficPolicy,
 };
 use isthmus_config::mesh::MeshConfig;
 use isthmus_config::object::Labels;
 
 use super::merge::Rule;
+use crate::balance::breaker::{Budget, Limits};
 use crate::balance::locality::{Distribute, LabelTest, Setting};
 use crate::balance::outlier::OutlierPolicy;
-use crate::balance::{BackendPolicy, HashKey, Lb, UpstreamProtocol};
+use crate::balance::{BackendPolicy, HashKey, Keeping, Lb, Probes, UpstreamProtocol};
 use crate::model::Protocol;
 
 /// The blocks in force for one port and subset.
@@ -32,6 +33,8 @@ pub struct Effective<'a> {
     pub outlier_detection: Option<&'a OutlierDetection>,
     /// How connections are secured.
     pub tls: Option<&'a ClientTlsSettings>,
+    /// Retries as a share of what is in flight; never of a port (D-20).
+    pub retry_budget: Option<&'a RetryBudget>,
     /// The rule itself asks for outlier detection, whatever the mesh adds (L-21, D-23).
     pub guarded: bool,
     /// The rule, whose annotations ask for what Istio does not have.
@@ -46,10 +49,12 @@ impl<'a> Effective<'a> {
             None => Self::of_policy(top),
         });
         if let Some(policy) = rule.and_then(|r| r.subset(subset)).and_then(|s| s.traffic_policy.as_ref()) {
+            let retry_budget = policy.retry_budget.as_ref().or(effective.retry_budget);
             effective = match at_port(policy, port) {
                 Some(level) => Self::of_port(level),
                 None => Self::of_policy(policy).or(effective),
             };
+            effective.retry_budget = retry_budget;
         }
         effective.guarded = effective.outlier_detection.is_some();
         effective.rule = rule;
@@ -69,6 +74,7 @@ impl<'a> Effective<'a> {
             connection_pool: policy.connection_pool.as_ref(),
             outlier_detection: policy.outlier_detection.as_ref(),
             tls: policy.tls.as_ref(),
+            retry_budget: policy.retry_budget.as_ref(),
             ..Self::default()
         }
     }
@@ -89,6 +95,7 @@ impl<'a> Effective<'a> {
             connection_pool: self.connection_pool.or(other.connection_pool),
             outlier_detection: self.outlier_detection.or(other.outlier_detection),
             tls: self.tls.or(other.tls),
+            retry_budget: self.retry_budget.or(other.retry_budget),
             guarded: self.guarded,
             rule: self.rule,
         }
@@ -113,6 +120,43 @@ impl<'a> Effective<'a> {
             idle_timeout: if idle.is_zero() { NEVER } else { idle },
             panic_below: self.outlier_detection.map_or(0, |o| u32::try_from(o.min_health_percent).unwrap_or(0)),
             endpoint_wait: self.annotation(annotations::endpoint_wait).unwrap_or_default().0,
+            limits: self.limits(),
+            keeping: self.keeping(),
+        }
+    }
+
+    /// What the backend may have at once (contract 1.5).
+    fn limits(&self) -> Limits {
+        let tcp = self.connection_pool.and_then(|p| p.tcp.as_ref());
+        let http = self.connection_pool.and_then(|p| p.http.as_ref());
+        Limits {
+            connections: tcp.and_then(|t| above_zero(t.max_connections)),
+            pending: http.and_then(|h| above_zero(h.http1_max_pending_requests)),
+            requests: http.and_then(|h| above_zero(h.http2_max_requests)),
+            retries: http.and_then(|h| above_zero(h.max_retries)),
+            budget: self.retry_budget.map(|b| Budget {
+                thousandths: (b.percent.unwrap_or(20.0).clamp(0.0, 100.0) * 1000.0).round() as u32,
+                least: if b.min_retry_concurrency == 0 { 3 } else { b.min_retry_concurrency },
+            }),
+        }
+    }
+
+    /// How connections are kept (contract 1.5).
+    fn keeping(&self) -> Keeping {
+        let tcp = self.connection_pool.and_then(|p| p.tcp.as_ref());
+        let http = self.connection_pool.and_then(|p| p.http.as_ref());
+        let probes = tcp.and_then(|t| t.tcp_keepalive.as_ref()).map(|k| Probes {
+            count: Some(k.probes).filter(|n| *n > 0),
+            after: k.time.map(|d| d.0).filter(|d| !d.is_zero()),
+            every: k.interval.map(|d| d.0).filter(|d| !d.is_zero()),
+        });
+        let ping = http.and_then(|h| h.http2_keep_alive.as_ref()).and_then(|k| Some((k.interval?.0, k.timeout?.0)));
+        Keeping {
+            requests: http.and_then(|h| above_zero(h.max_requests_per_connection)),
+            streams: http.and_then(|h| above_zero(h.max_concurrent_streams)),
+            longest: tcp.and_then(|t| t.max_connection_duration).map(|d| d.0).filter(|d| !d.is_zero()),
+            probes,
+            ping,
         }
     }
 
@@ -170,6 +214,11 @@ impl<'a> Effective<'a> {
         };
         if upgrade || port.is_http2() { UpstreamProtocol::Http2 } else { UpstreamProtocol::Http1 }
     }
+}
+
+/// A number of Istio's API, where 0 is unset.
+fn above_zero(number: i32) -> Option<u32> {
+    u32::try_from(number).ok().filter(|n| *n > 0)
 }
 
 /// The port-level entry for a service port.
