@@ -117,6 +117,7 @@ impl Reconcile {
         match ask {
             Ask::Now(reply) => drop(reply.send(self.now(world))),
             Ask::Analysed(reply) => drop(reply.send(self.now(world).analysed(world, &self.compiler, Severity::Error))),
+            Ask::Snapshot(reply) => drop(reply.send(self.compiler.snapshot().cloned().unwrap_or_default())),
             Ask::Slots(reply) => drop(reply.send(self.compiler.slots())),
         }
     }

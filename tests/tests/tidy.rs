@@ -57,8 +57,8 @@ fn size(f: &File) -> Vec<String> {
     if lines > 400 { vec![format!("{lines} lines of code: split by idea")] } else { Vec::new() }
 }
 
-/// What each room of the core may import beside itself: model < route, policy, balance < snapshot < compile < analyze; failure < decide < explain.
-const ROOMS: [(&str, &[&str]); 11] = [
+/// What each room of the core may import beside itself: model < route, policy, balance < snapshot < compile < analyze; snapshot < whatif; failure < decide < explain.
+const ROOMS: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("failure", &["model"]),
     ("join", &["model"]),
@@ -68,6 +68,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("snapshot", &["model", "failure", "route", "policy", "balance"]),
     ("compile", &["model", "failure", "join", "route", "policy", "balance", "snapshot"]),
     ("analyze", &["model", "failure", "join", "route", "policy", "balance", "snapshot", "compile"]),
+    ("whatif", &["model", "failure", "route", "policy", "balance", "snapshot"]),
     ("decide", &["model", "failure", "route", "policy", "balance", "snapshot"]),
     ("explain", &["model", "failure", "join", "route", "policy", "balance", "snapshot", "compile", "analyze", "decide"]),
 ];

@@ -2,7 +2,7 @@
 //!
 //! Pure: time, randomness and lookups are arguments. The proxy, `explain`, what-if and the goldens call the same functions.
 //! Rooms, in the order in which they may import one another: model < route, policy, balance < snapshot < compile < analyze,
-//! and failure < decide < explain.
+//! snapshot < whatif, and failure < decide < explain.
 
 pub mod analyze;
 pub mod balance;
@@ -15,3 +15,4 @@ pub mod model;
 pub mod policy;
 pub mod route;
 pub mod snapshot;
+pub mod whatif;

@@ -8,9 +8,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use isthmus_config::name::Locality;
 use isthmus_core::balance::Slot;
-use isthmus_core::explain::{CLIENT, Question, fields};
-use isthmus_core::snapshot::Dump;
+use isthmus_core::explain::{CLIENT, Question, explain, fields};
+use isthmus_core::snapshot::{Dump, Snapshot};
+use isthmus_core::whatif::{By, Down, NotDown, whatif};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,6 +33,8 @@ pub(crate) enum Ask {
     Now(oneshot::Sender<Now>),
     /// Everything.
     Analysed(oneshot::Sender<Now>),
+    /// The routes in force alone.
+    Snapshot(oneshot::Sender<Arc<Snapshot>>),
     /// The backends that routes send to; all that a scrape needs, and cheap.
     Slots(oneshot::Sender<Vec<Arc<Slot>>>),
 }
@@ -54,6 +58,12 @@ impl Desk {
     pub(crate) async fn analysed(&self) -> Option<Now> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Ask::Analysed(reply)).await.ok()?;
+        answer.await.ok()
+    }
+    /// The routes in force.
+    pub(crate) async fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Ask::Snapshot(reply)).await.ok()?;
         answer.await.ok()
     }
     /// The backends that routes send to.
@@ -100,13 +110,42 @@ impl From<ExplainForm> for Question {
     }
 }
 
+/// What is supposed to be down, as the command line posts it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct WhatifForm {
+    /// `cluster=c1` and so on.
+    pub(crate) down: Vec<String>,
+    /// Where the gateway stands, instead of where it does.
+    #[serde(default)]
+    pub(crate) from: Option<String>,
+}
+
+impl WhatifForm {
+    /// What is down.
+    pub(crate) fn down(&self) -> Result<Vec<Down>, NotDown> {
+        self.down.iter().map(|d| d.parse()).collect()
+    }
+    /// Where the gateway stands.
+    pub(crate) fn from(&self) -> Option<Locality> {
+        self.from.as_deref().map(Into::into)
+    }
+}
+
+#[derive(Deserialize)]
+struct MatrixForm {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    by: By,
+}
+
 #[derive(Deserialize)]
 struct Level {
     level: Option<String>,
 }
 
 /// The paths of the admin port.
-const PATHS: &str = "/config /listeners /routes /backends /endpoints /clusters /problems /logging?level= and, by POST, /explain /check /try\n";
+const PATHS: &str = "/config /listeners /routes /backends /endpoints /clusters /problems /matrix?name=&by=region /logging?level= and, by POST, /explain /whatif /check /try\n";
 
 /// The admin port.
 pub(crate) fn admin(office: Office) -> Router {
@@ -124,7 +163,9 @@ pub(crate) fn admin(office: Office) -> Router {
         .route("/endpoints", rows!(endpoint_rows))
         .route("/clusters", rows!(cluster_rows))
         .route("/problems", get(problems))
-        .route("/explain", post(explain))
+        .route("/matrix", get(matrix))
+        .route("/explain", post(explained))
+        .route("/whatif", post(supposed))
         .route("/check", post(lay_over))
         .route("/try", post(register))
         .route("/logging", get(logging).post(logging))
@@ -147,8 +188,19 @@ async fn problems(State(office): State<Office>) -> Response {
     answer(office.desk.analysed().await.map(|now| now.problem_rows()))
 }
 
-async fn explain(State(office): State<Office>, Json(form): Json<ExplainForm>) -> Response {
-    answer(office.desk.now().await.map(|now| now.explain(&form.into())))
+async fn explained(State(office): State<Office>, Json(form): Json<ExplainForm>) -> Response {
+    answer(office.desk.snapshot().await.map(|snapshot| explain(&snapshot, &form.into(), Instant::now())))
+}
+
+async fn supposed(State(office): State<Office>, Json(form): Json<WhatifForm>) -> Response {
+    match form.down() {
+        Ok(down) => answer(office.desk.snapshot().await.map(|snapshot| whatif(&snapshot, &down, form.from().as_ref()))),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn matrix(State(office): State<Office>, Query(asked): Query<MatrixForm>) -> Response {
+    answer(office.desk.now().await.map(|now| now.matrices(&asked.name, asked.by)))
 }
 
 async fn lay_over(State(office): State<Office>, Json(files): Json<Vec<Posted>>) -> Response {

@@ -7,7 +7,7 @@ mod ready;
 mod rows;
 mod serve;
 
-pub(crate) use api::{Ask, Desk, ExplainForm, Office, Questions, admin};
+pub(crate) use api::{Ask, Desk, ExplainForm, Office, Questions, WhatifForm, admin};
 pub(crate) use check::{Checked, Findings, InForceRow, Posted, alone, over};
 pub(crate) use now::Now;
 pub(crate) use ready::Readiness;

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use isthmus_config::istio::DestinationRule;
+use isthmus_config::name::Locality;
 use isthmus_config::object::Object;
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::analyze::{InForce, analyze};
-use isthmus_core::balance::{BackendKey, Member, Slot};
-use isthmus_core::compile::{Compiler, Rule};
+use isthmus_core::balance::locality::Stand;
+use isthmus_core::balance::{BackendKey, Slot, View};
+use isthmus_core::compile::Compiler;
 use isthmus_core::explain::{Explanation, Question, explain};
-use isthmus_core::model::{Changes, Port, Service, World};
+use isthmus_core::model::{Changes, Service, World};
 use isthmus_core::snapshot::{ListenKey, Snapshot};
+use isthmus_core::whatif::{By, Down, Matrix, Whatif, localities, whatif};
 use isthmus_discovery::{Registry, Status, offline};
 
 use super::rows::ClusterRow;
@@ -51,8 +54,8 @@ pub(crate) struct Backend {
     pub(crate) slot: Option<Arc<Slot>>,
     /// DestinationRules whose text is in force for it, `name.namespace`.
     pub(crate) rules: Vec<String>,
-    /// Its endpoints, with what they have in flight.
-    pub(crate) members: Vec<(Arc<Member>, bool)>,
+    /// Its endpoints, in line; those of its slot, or those that it would have.
+    pub(crate) view: Arc<View>,
 }
 
 impl Now {
@@ -82,6 +85,16 @@ impl Now {
         let mut compiler = Compiler::new(0);
         compiler.compile(&world, &Changes::everything()).publish_views();
         Self::of(&world, &compiler, &registry, asked.problems.clone(), Vec::new()).analysed(&world, &compiler, missing)
+    }
+    /// Where the traffic of each backend goes whose name holds `name`, by where a gateway stands.
+    pub(crate) fn matrices(&self, name: &str, by: By) -> Vec<Matrix> {
+        let from = localities(self.backends.iter().flat_map(|b| b.view.members.iter().map(|m| &m.endpoint)));
+        let named = self.backends.iter().filter(|b| b.key.to_string().contains(name));
+        named.map(|b| Matrix::of(&b.key, &b.view, &from, by)).collect()
+    }
+    /// Supposes that something is down.
+    pub(crate) fn whatif(&self, down: &[Down], from: Option<&Locality>) -> Whatif {
+        whatif(&self.snapshot, down, from)
     }
     /// Tells how one request is decided.
     pub(crate) fn explain(&self, question: &Question) -> Explanation {
@@ -121,6 +134,7 @@ fn cluster(registry: &Registry, world: &World, id: &isthmus_config::name::Cluste
 /// Every port and subset that the gateway may see, TCP and HTTP (3.7: not only those that routes name).
 fn backends(world: &World, compiler: &Compiler) -> Vec<Backend> {
     let slots: std::collections::HashMap<BackendKey, Arc<Slot>> = compiler.slots().into_iter().map(|s| (s.key.clone(), s)).collect();
+    let stand = Arc::new(Stand::of(&world.gateway));
     let mut backends = Vec::new();
     for service in world.catalog.services.values().filter(|s| s.export_to.includes(&world.gateway.namespace)) {
         let rule = compiler.rules().find(world, service);
@@ -131,12 +145,13 @@ fn backends(world: &World, compiler: &Compiler) -> Vec<Backend> {
             for subset in &subsets {
                 let key = BackendKey { host: service.hostname.clone(), port: port.number, subset: (*subset).into() };
                 let slot = slots.get(&key).cloned();
-                let members = members(world, service, port, rule.as_deref(), subset, slot.as_deref());
+                let supposed = || Compiler::supposed(world, service, rule.as_ref(), &stand, (port.number, subset)).map(Arc::new);
+                let Some(view) = slot.as_ref().map(|s| s.view.load_full()).or_else(supposed) else { continue };
                 let mut rules: Vec<String> = rule.iter().flat_map(|rule| rule.contributors(subset)).map(named).collect();
                 // One that only declares subsets is shown at the whole service, too, as istioctl does.
                 rules.extend(rule.iter().flat_map(|rule| &rule.sources).map(named).take(usize::from(rules.is_empty())));
                 rules.dedup();
-                backends.push(Backend { key, service: service.clone(), slot, rules, members });
+                backends.push(Backend { key, service: service.clone(), slot, rules, view });
             }
         }
     }
@@ -147,23 +162,4 @@ fn backends(world: &World, compiler: &Compiler) -> Vec<Backend> {
 
 fn named(rule: &Arc<Object<DestinationRule>>) -> String {
     format!("{}.{}", rule.meta.name, rule.meta.namespace)
-}
-
-/// Those of the slot's view; for backends that no route names, those that its view would have.
-fn members(world: &World, service: &Service, port: &Port, rule: Option<&Rule>, subset: &str, slot: Option<&Slot>) -> Vec<(Arc<Member>, bool)> {
-    if let Some(slot) = slot {
-        let view = slot.view.load();
-        let eligible: std::collections::HashSet<*const Member> = view.eligible().map(Arc::as_ptr).collect();
-        return view.members.iter().map(|m| (m.clone(), eligible.contains(&Arc::as_ptr(m)))).collect();
-    }
-    let labels = rule.and_then(|rule| rule.subset(subset)).map(|subset| &subset.labels);
-    let endpoints = world.catalog.endpoints.get(&service.hostname).into_iter().flat_map(|list| list.iter());
-    endpoints
-        .filter(|e| e.port_name == port.name)
-        .filter(|e| labels.is_none_or(|want| want.iter().all(|(k, v)| e.workload.labels.get(&**k).is_some_and(|have| **have == **v))))
-        .map(|e| {
-            let member = Member { endpoint: e.clone(), host: e.address.to_string().into(), state: Arc::default() };
-            (Arc::new(member), e.health == isthmus_core::model::Health::Healthy)
-        })
-        .collect()
 }

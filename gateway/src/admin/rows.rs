@@ -223,8 +223,8 @@ impl Now {
             destination_rule: backend.rules.join(", "),
             namespace: backend.service.namespace.to_string(),
             used: backend.slot.is_some(),
-            endpoints: backend.members.len(),
-            healthy: backend.members.iter().filter(|(_, eligible)| *eligible).count(),
+            endpoints: backend.view.members.len(),
+            healthy: backend.view.eligible().count(),
         });
         rows.collect()
     }
@@ -232,7 +232,7 @@ impl Now {
     pub(crate) fn endpoint_rows(&self) -> Vec<EndpointRow> {
         let mut rows = Vec::new();
         for backend in &self.backends {
-            rows.extend(backend.members.iter().map(|(member, _)| {
+            rows.extend(backend.view.members.iter().map(|member| {
                 let workload = &member.endpoint.workload;
                 let status = match member.endpoint.health {
                     Health::Healthy => "HEALTHY",

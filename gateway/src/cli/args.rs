@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isthmus_config::problem::Severity;
+use isthmus_core::whatif::{By, Down};
 
 /// The gateway of a federation of Kubernetes clusters and VMs, configured by Istio's own API.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Tell step by step how one request is decided.
     Explain(Explain),
+    /// Suppose that something is down: where traffic goes then, and who has no survivor.
+    Whatif(Whatif),
     /// List what is in force.
     Get(Get),
     /// Send requests and show who answered.
@@ -152,6 +155,23 @@ pub(crate) struct Explain {
     pub(crate) output: Output,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Whatif {
+    /// What is down: cluster=NAME, network=NAME, region=NAME, zone=NAME (or REGION/ZONE), locality=R/Z/S, endpoint=IP[:PORT].
+    #[arg(long, value_name = "WHAT", required = true)]
+    pub(crate) down: Vec<Down>,
+    /// Where the gateway stands, region/zone/subzone, instead of where it does.
+    #[arg(long, value_name = "LOCALITY")]
+    pub(crate) from: Option<String>,
+    /// From this on the exit code is 79: `error` is a service without survivor, `warning` an endpoint that carries twice as much.
+    #[arg(long, value_enum, default_value = "error")]
+    pub(crate) failure_threshold: Threshold,
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
 /// What can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Noun {
@@ -183,12 +203,36 @@ pub(crate) struct Get {
     /// Only those whose name holds this.
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Of backends: percent of traffic from where a gateway stands to where endpoints stand.
+    #[arg(long)]
+    pub(crate) matrix: bool,
+    /// What a row and a column of the matrix stand for.
+    #[arg(long, value_enum, default_value = "region", requires = "matrix")]
+    pub(crate) by: Places,
     #[command(flatten)]
     pub(crate) filter: Filter,
     #[command(flatten)]
     pub(crate) place: Where,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// What a row and a column of a matrix stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Places {
+    /// A region.
+    Region,
+    /// A zone of a region.
+    Zone,
+}
+
+impl From<Places> for By {
+    fn from(places: Places) -> Self {
+        match places {
+            Places::Region => Self::Region,
+            Places::Zone => Self::Zone,
+        }
+    }
 }
 
 /// Which rows of a listing.

@@ -31,6 +31,14 @@ pub(super) trait Row: Serialize + DeserializeOwned {
 
 /// Runs `isthmus get`.
 pub(super) fn run(out: Out, get: &Get) -> Done {
+    if get.matrix {
+        return match get.noun {
+            Noun::Backends => super::matrix::run(out, get),
+            Noun::Listeners | Noun::Routes | Noun::Endpoints | Noun::Clusters | Noun::Problems => {
+                Err(Failed::Usage("--matrix is of backends: isthmus get backends NAME --matrix".to_owned()))
+            }
+        };
+    }
     match get.noun {
         Noun::Listeners => list::<ListenerRow>(out, get),
         Noun::Routes => list::<RouteRow>(out, get),
@@ -81,7 +89,7 @@ fn is<T: PartialEq>(want: Option<&T>, have: &T) -> bool {
 }
 
 /// A backend is meant by its host, or by all of its name.
-fn backend_is(want: Option<&String>, host: &str, name: &str) -> bool {
+pub(super) fn backend_is(want: Option<&String>, host: &str, name: &str) -> bool {
     want.is_none_or(|want| want == host || want == name || host.strip_prefix(want.as_str()).is_some_and(|rest| rest.starts_with('.')))
 }
 

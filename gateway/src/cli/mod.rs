@@ -7,9 +7,11 @@ mod demo;
 mod diagnostic;
 mod explain;
 mod get;
+mod matrix;
 mod out;
 mod print;
 mod try_;
+mod whatif;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,6 +43,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(demo) => demo::run(out, &demo),
         Command::Check(check) => check::run(out, &check),
         Command::Explain(explain) => explain::run(out, &explain),
+        Command::Whatif(asked) => whatif::run(out, &asked),
         Command::Get(get) => get::run(out, &get),
         Command::Version => {
             out.data(&format!("isthmus {}\n", env!("CARGO_PKG_VERSION")));

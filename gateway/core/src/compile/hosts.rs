@@ -254,6 +254,18 @@ impl<R: Ord> Host<R> {
     }
 }
 
+/// What the slot of a backend would show that no route sends to; `None` where there is no such port or subset.
+pub(super) fn supposed(
+    world: &World,
+    service: &Arc<Service>,
+    rule: Option<&Arc<Rule>>,
+    stand: &Arc<Stand>,
+    (port, subset): (u16, &str),
+) -> Option<View> {
+    let host: Host<()> = Host { service: Some(service.clone()), rule: rule.cloned(), ..Host::default() };
+    host.view(world, stand, (port, subset), None, 0)
+}
+
 /// True where two views show the same.
 fn same(a: &View, b: &View) -> bool {
     a.policy == b.policy && a.line == b.line && a.members.len() == b.members.len() && a.members.iter().zip(&b.members).all(|(a, b)| Arc::ptr_eq(a, b))

@@ -30,8 +30,9 @@ use isthmus_config::name::Hostname;
 use isthmus_config::object::ObjectRef;
 use isthmus_config::problem::Problem;
 
+use crate::balance::locality::Stand;
 use crate::balance::{Slot, View};
-use crate::model::{Changes, NamespacedName, World};
+use crate::model::{Changes, NamespacedName, Service, World};
 use crate::snapshot::{ConnectionOptions, ListenKey, Listener, Snapshot};
 
 use bind::Bound;
@@ -163,6 +164,10 @@ impl Compiler {
         let mut slots: Vec<Arc<Slot>> = backends.map(|b| b.slot.clone()).collect();
         slots.sort_by(|a, b| a.key.cmp(&b.key));
         slots
+    }
+    /// The view that a backend would have that no route sends to; `None` where there is no such port or subset.
+    pub fn supposed(world: &World, service: &Arc<Service>, rule: Option<&Arc<Rule>>, stand: &Arc<Stand>, backend: (u16, &str)) -> Option<View> {
+        hosts::supposed(world, service, rule, stand, backend)
     }
     /// The DestinationRule lookup in force.
     pub fn rules(&self) -> &Rules {
