@@ -4,6 +4,7 @@
 //! [`Registry`] owns what they told. A bad object or a lost source takes nothing else down.
 
 pub mod kubernetes;
+mod probe;
 mod registry;
 mod servers;
 mod settings;
@@ -11,7 +12,8 @@ pub mod source;
 mod start;
 mod state;
 
-pub use registry::{Names, Registry};
+pub use probe::{Entry, Target, Targets, Verdict};
+pub use registry::{Names, Probed, Registry};
 pub use settings::Settings;
 pub use source::kube::Access;
 pub use source::{Batch, Event, Status};

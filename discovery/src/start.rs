@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tokio::sync::mpsc::{Receiver, channel};
 
+use crate::probe;
 use crate::registry::Registry;
 use crate::servers;
 use crate::settings::Settings;
@@ -13,7 +14,7 @@ use crate::source::{Batch, dns};
 /// Batches that may wait for the reconcile loop before sources wait for it.
 const WAITING: usize = 64;
 
-/// Starts a watcher for each cluster and the resolver. Apply what arrives to the registry, then ask it for the world.
+/// Starts a watcher for each cluster, the resolver and the probes. Apply what arrives to the registry, then ask it for the world.
 ///
 /// Must be called on a tokio runtime. Everything started here ends when the receiver is dropped.
 pub fn start(settings: Settings) -> std::io::Result<(Registry, Receiver<Batch>)> {
@@ -25,11 +26,12 @@ pub fn start(settings: Settings) -> std::io::Result<(Registry, Receiver<Batch>)>
     for source in sources(&settings) {
         watch(source, tell.clone())?;
     }
-    tokio::spawn(dns::resolve(registry.names(), tell, retry, dns::System::default()));
+    tokio::spawn(dns::resolve(registry.names(), tell.clone(), retry, dns::System::default()));
+    tokio::spawn(probe::probe(registry.targets(), tell, probe::Network));
     Ok((registry, batches))
 }
 
-/// Reads everything once, without watching and without DNS. `overlay` files lie over the config cluster's.
+/// Reads everything once, without watching, DNS or probes. `overlay` files lie over the config cluster's.
 pub fn offline(settings: Settings, overlay: Vec<PathBuf>) -> Registry {
     let config = settings.config_cluster.clone();
     let sources = sources(&settings);

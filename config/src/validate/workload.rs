@@ -78,11 +78,12 @@ fn probe(c: &mut Checker<'_>, probe: &ReadinessProbe) {
     }
     let given = [probe.http_get.is_some(), probe.tcp_socket.is_some(), probe.exec.is_some(), probe.grpc.is_some()];
     if given.iter().filter(|given| **given).count() != 1 {
-        c.error("", "expected exactly one of httpGet, tcpSocket and exec");
+        c.error("", "expected exactly one of httpGet, tcpSocket, grpc and exec");
     }
-    if probe.grpc.is_some() {
-        c.error("grpc", "is not accepted by Istio's webhook");
-    }
+    c.some("grpc", probe.grpc.as_ref(), |c, grpc| {
+        c.warning("", "is in force here; Istio's webhook does not accept it");
+        c.check("port", grammar::port(grpc.port));
+    });
     c.some("httpGet", probe.http_get.as_ref(), |c, get| {
         c.check("port", grammar::port(get.port));
         if !matches!(get.scheme.as_str(), "" | "HTTP" | "HTTPS") {

@@ -33,6 +33,11 @@ impl ClusterState {
     pub(super) fn new(id: ClusterId) -> Self {
         Self { waiting: Some(Cluster::new(id)), service_by_slice: ByName::default(), services_by_pod: ByName::default(), podless: ByName::default() }
     }
+
+    /// The cluster while its first list is under way.
+    pub(super) fn waiting(&self) -> Option<&Cluster> {
+        self.waiting.as_ref()
+    }
 }
 
 impl Registry {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use isthmus_config::istio::{ServiceEntry, WorkloadEntry};
+use isthmus_config::istio::{ServiceEntry, WorkloadEntry, WorkloadGroup};
 use isthmus_config::name::{ClusterId, Hostname};
 use isthmus_config::object::{Labels, Object, ObjectRef};
 use isthmus_config::parse::Document;
@@ -11,14 +11,16 @@ use isthmus_config::validate::{refuses, validate};
 use isthmus_core::join;
 use isthmus_core::model::NamespacedName;
 
+use super::probing::unprobed;
 use super::{Registry, key};
 use crate::source::SourceId;
 
 impl Registry {
     /// Takes an object that the admission rules allow; a refused one leaves its last good version in force.
     pub(super) fn take_document(&mut self, source: &SourceId, object: ObjectRef, document: Document) {
-        let problems = validate(&document);
+        let mut problems = validate(&document);
         let refused = refuses(&problems);
+        problems.extend(unprobed(&document));
         let place = (source.clone(), object.clone());
         if problems.is_empty() {
             self.object_problems.remove(&place);
@@ -34,7 +36,7 @@ impl Registry {
             Document::Gateway(o) => put(&mut documents.gateways, at, o),
             Document::VirtualService(o) => put(&mut documents.virtual_services, at, o),
             Document::DestinationRule(o) => put(&mut documents.destination_rules, at, o),
-            Document::WorkloadGroup(o) => put(&mut documents.workload_groups, at, o),
+            Document::WorkloadGroup(o) => return self.put_workload_group(object, Some(o)),
             Document::EnvoyFilter(o) => put(&mut documents.envoy_filters, at, o),
             Document::ServiceEntry(o) => return self.put_service_entry(object, Some(o)),
             Document::WorkloadEntry(o) => return self.put_workload_entry(&source.0, object, Some(o)),
@@ -61,13 +63,25 @@ impl Registry {
             Kind::Gateway => documents.gateways.remove(&at).is_some(),
             Kind::VirtualService => documents.virtual_services.remove(&at).is_some(),
             Kind::DestinationRule => documents.destination_rules.remove(&at).is_some(),
-            Kind::WorkloadGroup => documents.workload_groups.remove(&at).is_some(),
+            Kind::WorkloadGroup => return self.put_workload_group(object.clone(), None),
             Kind::EnvoyFilter => documents.envoy_filters.remove(&at).is_some(),
             Kind::ServiceEntry => return self.put_service_entry(object.clone(), None),
             Kind::WorkloadEntry | Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Node | Kind::Namespace | Kind::Secret => false,
         };
         if was {
             self.changes.objects.insert(object.clone());
+        }
+    }
+
+    fn put_workload_group(&mut self, object: ObjectRef, new: Option<Arc<Object<WorkloadGroup>>>) {
+        let groups = &mut Arc::make_mut(&mut self.world).documents.workload_groups;
+        let differs = match new {
+            Some(new) => put(groups, key(&object), new),
+            None => groups.remove(&key(&object)).is_some(),
+        };
+        if differs {
+            self.aim_all(&object.namespace);
+            self.changes.objects.insert(object);
         }
     }
 
@@ -120,6 +134,7 @@ impl Registry {
         let labels: Vec<Labels> = [old, new].into_iter().flatten().map(|e| join::labels(&e)).collect();
         self.touch_selecting(&object.namespace, &labels);
         self.touch_selecting_services(&object.namespace, &labels);
+        self.aim(id, &object);
         self.show_workload_entry(object);
     }
 
@@ -146,7 +161,7 @@ impl Registry {
     }
 
     /// Touches the Kubernetes Services of a namespace whose selector takes one of `labels` (S-6).
-    fn touch_selecting_services(&mut self, namespace: &str, labels: &[Labels]) {
+    pub(super) fn touch_selecting_services(&mut self, namespace: &str, labels: &[Labels]) {
         let services = self.clusters.iter().flat_map(|c| c.services.within(namespace));
         let selecting = services.filter(|(_, s)| !s.selector.is_empty() && labels.iter().any(|l| join::selects(&s.selector, l)));
         let names: Vec<Arc<str>> = selecting.map(|(name, _)| name.clone()).collect();

@@ -9,6 +9,7 @@ mod clusters;
 mod copies;
 mod documents;
 mod overlap;
+mod probing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -24,12 +25,14 @@ use isthmus_core::model::{Catalog, Changes, Documents, NamespacedName, World};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use crate::probe::{Entry, Targets};
 use crate::settings::Settings;
 use crate::source::{Event, Fact, Partition, SourceId, Status};
 
 use clusters::ClusterState;
 use copies::Copies;
 use overlap::{Left, Overlap};
+pub use probing::Probed;
 
 /// The names that DNS has to find.
 pub type Names = Arc<BTreeSet<Arc<str>>>;
@@ -54,6 +57,9 @@ pub struct Registry {
     answers: HashMap<Arc<str>, Arc<[IpAddr]>>,
     names_by_host: BTreeMap<Hostname, BTreeSet<Arc<str>>>,
     names: watch::Sender<Names>,
+    /// Entries to probe, and what was found of them.
+    targets: watch::Sender<Targets>,
+    verdicts: BTreeMap<Entry, Probed>,
     file_problems: BTreeMap<(SourceId, Arc<str>), Vec<Problem>>,
     object_problems: BTreeMap<(SourceId, ObjectRef), Vec<Problem>>,
     dirty: BTreeSet<Hostname>,
@@ -104,6 +110,8 @@ impl Registry {
             answers: HashMap::new(),
             names_by_host: BTreeMap::new(),
             names: watch::Sender::new(Names::default()),
+            targets: watch::Sender::new(Targets::default()),
+            verdicts: BTreeMap::new(),
             file_problems: BTreeMap::new(),
             object_problems: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -137,6 +145,7 @@ impl Registry {
                 self.file_problems.insert((source, file), problems);
             }
             Event::Resolved(name, addresses) => self.resolve(name, addresses),
+            Event::Probed(entry, address, verdict) => self.take_verdict(entry, &address, verdict),
         }
     }
 

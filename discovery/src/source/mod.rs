@@ -15,6 +15,8 @@ use isthmus_config::parse::Document;
 use isthmus_config::problem::Problem;
 use isthmus_core::join::{Namespace, Node, PodFact, ServiceFact, SliceFact};
 
+use crate::probe::{Entry, Verdict};
+
 pub(crate) mod dns;
 pub mod file;
 pub(crate) mod kube;
@@ -109,6 +111,8 @@ pub enum Event {
     Problems(SourceId, Arc<str>, Vec<Problem>),
     /// The addresses of a name, the one to dial first in front; none where DNS knows no such name any more.
     Resolved(Arc<str>, Arc<[IpAddr]>),
+    /// What probing has found of a WorkloadEntry at this address.
+    Probed(Entry, Arc<str>, Verdict),
 }
 
 /// Events that belong together: nobody sees the world between two of them.

@@ -2,9 +2,10 @@
 //!
 //! Made on demand, by the control thread of a running gateway or from files, so publishing costs nothing for it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use isthmus_config::istio::DestinationRule;
 use isthmus_config::name::Locality;
@@ -18,10 +19,11 @@ use isthmus_core::explain::{Explanation, Question, explain};
 use isthmus_core::model::{Changes, Service, World};
 use isthmus_core::snapshot::{ListenKey, Snapshot};
 use isthmus_core::whatif::{By, Down, Matrix, Whatif, localities, whatif};
-use isthmus_discovery::{Registry, Status, offline};
+use isthmus_discovery::{Entry, Registry, Status, offline};
 
 use super::rows::ClusterRow;
 use crate::asked::Asked;
+use crate::observe::utc;
 use crate::ward::Stays;
 
 /// What is in force.
@@ -37,6 +39,8 @@ pub(crate) struct Now {
     pub(crate) problems: Vec<Problem>,
     /// Where each Istio object is in force, or why nowhere.
     pub(crate) in_force: Vec<InForce>,
+    /// WorkloadEntries that fail their probe: why, and since when.
+    pub(crate) failing: BTreeMap<Entry, String>,
     /// Sockets and their states; none where nothing runs.
     pub(crate) sockets: Vec<(ListenKey, String)>,
     /// Ejections; none where nothing runs.
@@ -67,7 +71,12 @@ impl Now {
         let clusters = registry.clusters().iter().map(|id| cluster(registry, world, id)).collect();
         let backends = backends(world, compiler);
         let snapshot = compiler.snapshot().cloned().unwrap_or_default();
-        Self { snapshot, backends, clusters, problems, in_force: Vec::new(), sockets, stays: Stays::new() }
+        let failing = registry.probed().filter_map(|(entry, probed)| {
+            let reason = probed.verdict.failure.as_ref()?;
+            let since = utc(SystemTime::now() - probed.verdict.since.elapsed());
+            Some((entry.clone(), format!("failed since {since}: {reason}")))
+        });
+        Self { snapshot, backends, clusters, problems, in_force: Vec::new(), failing: failing.collect(), sockets, stays: Stays::new() }
     }
     /// Adds what analysis finds; `missing` is how much a reference that leads nowhere matters.
     pub(crate) fn analysed(mut self, world: &World, compiler: &Compiler, missing: Severity) -> Self {

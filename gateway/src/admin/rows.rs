@@ -98,6 +98,8 @@ pub(crate) struct EndpointRow {
     /// The ejection that it is in, or the last one as long as that has an effect on the next.
     pub(crate) ejection: Option<Stay>,
     pub(crate) source: String,
+    /// Since when its probe fails, and why.
+    pub(crate) probe: String,
 }
 
 /// A Kubernetes cluster.
@@ -255,6 +257,7 @@ impl Now {
                     ejections: member.state.ejections(),
                     ejection: self.stays.get(&Arc::as_ptr(&member.state).addr()).cloned(),
                     source: member.endpoint.source.to_string(),
+                    probe: self.failing.get(&(workload.cluster.clone(), (*member.endpoint.source).clone())).cloned().unwrap_or_default(),
                 }
             }));
         }

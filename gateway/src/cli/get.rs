@@ -171,7 +171,7 @@ impl Row for EndpointRow {
     const PATH: &'static str = "/endpoints";
     const HEAD: &'static [&'static str] = &["ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"];
     const WIDE: &'static [&'static str] =
-        &["IN CLUSTER", "LOCALITY", "WORKLOAD", "WEIGHT", "ACTIVE", "EJECTIONS", "CAUSE", "SINCE", "UNTIL", "SOURCE"];
+        &["IN CLUSTER", "LOCALITY", "WORKLOAD", "WEIGHT", "ACTIVE", "EJECTIONS", "CAUSE", "SINCE", "UNTIL", "PROBE", "SOURCE"];
     fn of(now: &Now) -> Vec<Self> {
         now.endpoint_rows()
     }
@@ -188,7 +188,7 @@ impl Row for EndpointRow {
         let first = [&self.endpoint, &self.status, &self.outlier_check, &self.backend, &self.cluster].map(Clone::clone);
         let rest = [dash(&self.locality), dash(&self.workload), self.weight.to_string(), self.active.to_string(), self.ejections.to_string()];
         let stay = self.ejection.clone().unwrap_or_default();
-        first.into_iter().chain(rest).chain([dash(&stay.cause), dash(&stay.since), dash(&stay.until), self.source.clone()]).collect()
+        first.into_iter().chain(rest).chain([dash(&stay.cause), dash(&stay.since), dash(&stay.until), dash(&self.probe), self.source.clone()]).collect()
     }
 }
 

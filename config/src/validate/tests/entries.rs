@@ -78,7 +78,7 @@ fn service_and_workload_entries_are_as_contract_1_6_says() {
             ("spec: {template: {}, probe: {httpGet: {port: 1}}}", "spec: {template: {}, probe: {}}", "spec.probe"),
             ("spec: {template: {}, probe: {tcpSocket: {port: 1}}}", "spec: {template: {}, probe: {tcpSocket: {}}}", "spec.probe.tcpSocket.port"),
             ("spec: {template: {}, probe: {exec: {command: [a]}}}", "spec: {template: {}, probe: {exec: {}}}", "spec.probe.exec.command"),
-            ("spec: {template: {}, probe: {exec: {command: [a]}}}", "spec: {template: {}, probe: {grpc: {port: 1}}}", "spec.probe.grpc"),
+            ("spec: {template: {}, probe: {grpc: {port: 1}}}", "spec: {template: {}, probe: {grpc: {port: 0}}}", "spec.probe.grpc.port"),
             (
                 "spec: {template: {}, probe: {httpGet: {port: 1, scheme: HTTPS}}}",
                 "spec: {template: {}, probe: {httpGet: {port: 1, scheme: https}}}",

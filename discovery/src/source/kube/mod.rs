@@ -13,7 +13,7 @@ mod resource;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use access::Door;
+pub(crate) use access::{Door, chain};
 pub(crate) use reflect::{Take, reflect};
 pub(crate) use request::Head;
 pub(crate) use resource::{Resource, kinds};

@@ -37,8 +37,12 @@ pub fn labels(entry: &Object<WorkloadEntry>) -> Labels {
 
 /// False for a WorkloadEntry that asks for health checks and is not known to be healthy (S-10).
 pub fn is_used(entry: &Object<WorkloadEntry>) -> bool {
-    let checked = entry.meta.annotations.get(HEALTH_CHECKED).is_some_and(|v| &**v == "true");
-    !checked || entry.spec.healthy == Some(true)
+    !reports_health(entry) || entry.spec.healthy == Some(true)
+}
+
+/// True for a WorkloadEntry whose own agent says how it is (S-10).
+pub fn reports_health(entry: &Object<WorkloadEntry>) -> bool {
+    entry.meta.annotations.get(HEALTH_CHECKED).is_some_and(|v| &**v == "true")
 }
 
 /// The names that DNS has to find for a ServiceEntry (S-2); addresses need no finding.
