@@ -21,7 +21,7 @@ use isthmus_config::name::{ClusterId, Hostname};
 use isthmus_config::object::{Kind, Object, ObjectRef};
 use isthmus_config::problem::Problem;
 use isthmus_core::join::{self, Cluster, Facts, Mesh};
-use isthmus_core::model::{Catalog, Changes, Documents, NamespacedName, World};
+use isthmus_core::model::{Address, Catalog, Changes, Documents, Endpoint, NamespacedName, World};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -448,10 +448,18 @@ fn place(catalog: &mut Catalog, host: Hostname, found: Option<join::Joined>, cha
         catalog.services.insert(host.clone(), Arc::new(found.service));
         changes.services.insert(host.clone());
     }
-    if catalog.endpoints.get(&host).is_none_or(|old| **old != *found.endpoints) {
-        catalog.endpoints.insert(host.clone(), found.endpoints.into());
+    let old = catalog.endpoints.get(&host).cloned().unwrap_or_default();
+    if !catalog.endpoints.contains_key(&host) || !old.iter().map(|e| &**e).eq(&found.endpoints) {
+        catalog.endpoints.insert(host.clone(), shared(found.endpoints, &old));
         changes.endpoints.insert(host);
     }
+}
+
+/// Endpoints that stay what they were keep their allocation.
+fn shared(found: Vec<Endpoint>, old: &[Arc<Endpoint>]) -> Arc<[Arc<Endpoint>]> {
+    let known: HashMap<(&Address, &str), &Arc<Endpoint>> = old.iter().map(|e| ((&e.address, &*e.port_name), e)).collect();
+    let same = |e: &Endpoint| known.get(&(&e.address, &*e.port_name)).filter(|old| ****old == *e).map(|old| (*old).clone());
+    found.into_iter().map(|e| same(&e).unwrap_or_else(|| Arc::new(e))).collect()
 }
 
 /// Namespace and name, as the catalog's keys have them.

@@ -62,7 +62,7 @@ fn service(name: &str, ports: &[u16], alias: Option<&str>, hidden: bool) -> Arc<
     })
 }
 
-fn endpoints(count: u8) -> Arc<[Endpoint]> {
+fn endpoints(count: u8) -> Arc<[Arc<Endpoint>]> {
     let one = |i: u8| {
         let labels = BTreeMap::from([("version".into(), format!("v{}", 1 + i % 2).into())]);
         let workload = Arc::new(Workload { name: format!("pod-{i}").into(), labels: Arc::new(labels), ..Workload::default() });
@@ -75,7 +75,7 @@ fn endpoints(count: u8) -> Arc<[Endpoint]> {
             workload: workload.clone(),
             source: source.clone(),
         };
-        [at(80), at(81)]
+        [Arc::new(at(80)), Arc::new(at(81))]
     };
     (0..count).flat_map(one).collect()
 }

@@ -29,7 +29,7 @@ fn slot() -> Arc<Slot> {
         source: Arc::new(ObjectRef::new(Kind::Pod, "default", "a")),
     };
     let key = BackendKey { host: "a.default.svc.cluster.local".into(), port: 80, subset: "".into() };
-    Arc::new(Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[&endpoint], None, 0)))
+    Arc::new(Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[&Arc::new(endpoint)], None, 0)))
 }
 
 /// Calls `then` with the record of an answered request.

@@ -165,8 +165,8 @@ pub struct Line {
 /// One endpoint in a view.
 #[derive(Debug)]
 pub struct Member {
-    /// The endpoint.
-    pub endpoint: Endpoint,
+    /// The endpoint, shared with the catalog.
+    pub endpoint: Arc<Endpoint>,
     /// Its address as the access log writes it.
     pub host: Arc<str>,
     /// Its state, which outlives this view.
@@ -241,7 +241,7 @@ pub struct View {
 }
 
 /// Makes the view of a backend. `previous` hands on the state of endpoints and the turns that it shares; turns begin at `seed`.
-pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Endpoint], previous: Option<&View>, seed: u64) -> View {
+pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Arc<Endpoint>], previous: Option<&View>, seed: u64) -> View {
     let parted: Vec<Arc<Member>> = previous.iter().flat_map(|v| &v.parted).filter_map(Weak::upgrade).collect();
     let before = || previous.iter().flat_map(|v| &v.members).chain(&parted);
     let known: HashMap<(&Address, &str, &str), &Arc<Member>> = before().map(|m| (identity(&m.endpoint), m)).collect();
@@ -266,7 +266,7 @@ fn identity(e: &Endpoint) -> (&Address, &str, &str) {
 }
 
 pub(super) fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Member>>, previous: Option<&View>, seed: u64) -> View {
-    let endpoints: Vec<&Endpoint> = members.iter().map(|m| &m.endpoint).collect();
+    let endpoints: Vec<&Endpoint> = members.iter().map(|m| &*m.endpoint).collect();
     let arranged = arrange(&line.setting, &line.stand, &endpoints);
     let tiers = arranged.groups.iter().map(|g| g.priority + 1).max().unwrap_or(1) as usize;
     let count = |positions: &mut dyn Iterator<Item = &u32>| census(positions.map(|i| &*members[*i as usize]));
@@ -395,15 +395,15 @@ mod tests {
     use crate::model::Workload;
     use isthmus_config::object::{Kind, ObjectRef};
 
-    fn endpoint(last: u8) -> Endpoint {
-        Endpoint {
+    fn endpoint(last: u8) -> Arc<Endpoint> {
+        Arc::new(Endpoint {
             address: Address::Socket(([10, 0, 0, last], 80).into()),
             port_name: "http".into(),
             weight: 1,
             health: Health::Healthy,
             workload: Arc::new(Workload::default()),
             source: Arc::new(ObjectRef::new(Kind::EndpointSlice, "a", "a")),
-        }
+        })
     }
 
     fn policy() -> BackendPolicy {
@@ -429,7 +429,7 @@ mod tests {
 
     #[test]
     fn an_ejection_is_in_force_before_its_view_and_within_the_cap_d41() {
-        let endpoints: Vec<Endpoint> = (1..=4).map(endpoint).collect();
+        let endpoints: Vec<Arc<Endpoint>> = (1..=4).map(endpoint).collect();
         let outlier = OutlierPolicy {
             consecutive_5xx: 1,
             consecutive_gateway: 0,

@@ -25,14 +25,16 @@ fn slot(endpoints: usize) -> Arc<Slot> {
 /// Requests wait so long where there is no endpoint.
 fn patient_slot(endpoints: usize, endpoint_wait: Duration) -> Arc<Slot> {
     let source = Arc::new(ObjectRef::new(Kind::EndpointSlice, "default", "a"));
-    let endpoints: Vec<Endpoint> = (1..=endpoints)
-        .map(|i| Endpoint {
-            address: Address::Socket(([10, 0, 0, i as u8], 8080).into()),
-            port_name: "http".into(),
-            weight: 1,
-            health: Health::Healthy,
-            workload: Arc::new(Workload { name: format!("a-{i}").into(), ..Workload::default() }),
-            source: source.clone(),
+    let endpoints: Vec<Arc<Endpoint>> = (1..=endpoints)
+        .map(|i| {
+            Arc::new(Endpoint {
+                address: Address::Socket(([10, 0, 0, i as u8], 8080).into()),
+                port_name: "http".into(),
+                weight: 1,
+                health: Health::Healthy,
+                workload: Arc::new(Workload { name: format!("a-{i}").into(), ..Workload::default() }),
+                source: source.clone(),
+            })
         })
         .collect();
     let policy = BackendPolicy { lb: Lb::RoundRobin, endpoint_wait, ..BackendPolicy::default() };

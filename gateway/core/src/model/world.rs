@@ -24,8 +24,8 @@ pub type NamespacedName = (Arc<str>, Arc<str>);
 pub struct Catalog {
     /// Services by host name.
     pub services: HashMap<Hostname, Arc<Service>>,
-    /// Endpoints by host name, all ports, in a stable order.
-    pub endpoints: HashMap<Hostname, Arc<[Endpoint]>>,
+    /// Endpoints by host name, all ports, in a stable order. Views share them.
+    pub endpoints: HashMap<Hostname, Arc<[Arc<Endpoint>]>>,
     /// Labels of the namespaces of the config cluster.
     pub namespaces: BTreeMap<Arc<str>, Labels>,
 }
