@@ -12,6 +12,7 @@ use isthmus_config::object::Object;
 use isthmus_config::problem::{Problem, Severity};
 
 use super::delegate::expand;
+use super::few::Few;
 use super::hosts::{Facts, Hosts, Standing};
 use super::listeners::Family;
 use super::lookup::{Rules, qualify};
@@ -38,9 +39,9 @@ pub(super) struct Fragment {
     pub(super) tcp: Option<Arc<TcpFront>>,
     pub(super) problems: Vec<Problem>,
     /// VirtualServices read: the root and its delegates, also those that do not exist.
-    pub(super) objects: BTreeSet<NamespacedName>,
-    pub(super) hosts: BTreeSet<Hostname>,
-    pub(super) backends: BTreeSet<BackendKey>,
+    pub(super) objects: Few<NamespacedName>,
+    pub(super) hosts: Few<Hostname>,
+    pub(super) backends: Few<BackendKey>,
 }
 
 /// A route and its place among the others of its host.
@@ -63,23 +64,26 @@ pub(super) struct Making<'a> {
     pub(super) world: &'a World,
     pub(super) key: &'a FragmentKey,
     pub(super) fragment: Fragment,
+    hosts: BTreeSet<Hostname>,
+    backends: BTreeSet<BackendKey>,
     rules: &'a Rules,
     table: &'a mut Hosts<FragmentKey>,
 }
 
 /// Compiles one fragment.
 pub(super) fn make(world: &World, rules: &Rules, table: &mut Hosts<FragmentKey>, key: &FragmentKey, root: &Object<VirtualService>) -> Fragment {
-    let mut making = Making { world, key, fragment: Fragment::default(), rules, table };
-    making.fragment.objects.insert(key.service.clone());
+    let mut making = Making { world, key, fragment: Fragment::default(), hosts: BTreeSet::new(), backends: BTreeSet::new(), rules, table };
     let expansion = expand(world, root);
-    making.fragment.objects.extend(expansion.delegates);
+    let objects: BTreeSet<NamespacedName> = [key.service.clone()].into_iter().chain(expansion.delegates).collect();
     making.fragment.problems = expansion.problems;
     match key.family {
         Family::Http => routes::compile(&mut making, &expansion.rules),
         Family::Tcp => tcp::compile(&mut making, root),
         Family::Tls => {}
     }
-    making.fragment
+    let Making { mut fragment, hosts, backends, .. } = making;
+    fragment.routes.shrink_to_fit();
+    Fragment { objects: objects.into(), hosts: hosts.into(), backends: backends.into(), ..fragment }
 }
 
 /// An alias may point at an alias; further than this it points nowhere.
@@ -87,7 +91,7 @@ const ALIASES: usize = 10;
 
 impl Making<'_> {
     fn facts(&mut self, host: &Hostname) -> Arc<Facts> {
-        self.fragment.hosts.insert(host.clone());
+        self.hosts.insert(host.clone());
         self.table.read(self.world, self.rules, host, self.key)
     }
 
@@ -108,7 +112,7 @@ impl Making<'_> {
         let key = BackendKey { host, port, subset: asked.subset.as_str().into() };
         let slot = check(&facts, &key).and_then(|()| {
             let slot = self.table.slot(self.world, &key).ok_or_else(|| format!("{}: no such service", key.host))?;
-            self.fragment.backends.insert(key.clone());
+            self.backends.insert(key.clone());
             Ok(slot)
         });
         Found { hash: facts.hash(&key.subset, named), slot: slot.map_err(Arc::from), key }

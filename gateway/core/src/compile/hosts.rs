@@ -3,11 +3,12 @@
 //! Routes see [`Facts`] alone: whether the service is there, its port numbers, declared subsets, hash policies. Facts compare
 //! by value, so a change that routes cannot see (an endpoint, a weight of a policy, a label) runs no route again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use isthmus_config::name::Hostname;
 
+use super::few::Few;
 use super::lookup::Rules;
 use super::merge::Rule;
 use super::resolve::{Effective, HashRule, hash_for, hash_rules};
@@ -39,7 +40,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    fn of(service: Option<&Service>, rule: Option<&Rule>, endpoints: &[Endpoint], gateway_namespace: &str) -> Self {
+    fn of(service: Option<&Service>, rule: Option<&Rule>, endpoints: &[Arc<Endpoint>], gateway_namespace: &str) -> Self {
         let Some(service) = service else { return Self::default() };
         if !service.export_to.includes(gateway_namespace) {
             return Self { standing: Standing::Hidden, ..Self::default() };
@@ -86,8 +87,9 @@ pub(super) struct Host<R: Ord> {
     pub(super) service: Option<Arc<Service>>,
     pub(super) rule: Option<Arc<Rule>>,
     pub(super) facts: Arc<Facts>,
-    pub(super) readers: BTreeSet<R>,
-    pub(super) backends: BTreeMap<(u16, Arc<str>), Backend>,
+    pub(super) readers: Few<R>,
+    /// By port and subset.
+    pub(super) backends: Vec<Backend>,
 }
 
 /// Every host that routes name. `R` names a reader.
@@ -111,7 +113,7 @@ impl<R: Ord + Clone> Hosts<R> {
     pub(super) fn read(&mut self, world: &World, rules: &Rules, host: &Hostname, reader: &R) -> Arc<Facts> {
         if !self.records.contains_key(host) {
             self.records
-                .insert(host.clone(), Host { service: None, rule: None, facts: Arc::default(), readers: BTreeSet::new(), backends: BTreeMap::new() });
+                .insert(host.clone(), Host { service: None, rule: None, facts: Arc::default(), readers: Few::default(), backends: Vec::new() });
             self.look(world, rules, host);
         }
         let Some(record) = self.records.get_mut(host) else { return Arc::default() };
@@ -148,7 +150,7 @@ impl<R: Ord + Clone> Hosts<R> {
     pub(super) fn slot(&mut self, world: &World, key: &BackendKey) -> Option<Arc<Slot>> {
         let stand = self.stand(world);
         let record = self.records.get_mut(&key.host)?;
-        if let Some(backend) = record.backends.get(&(key.port, key.subset.clone())) {
+        if let Some(backend) = record.backend(key) {
             return Some(backend.slot.clone());
         }
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -156,7 +158,10 @@ impl<R: Ord + Clone> Hosts<R> {
         self.runs += 1;
         let slot = Arc::new(Slot::new(key.clone(), view));
         let view = slot.view.load_full();
-        record.backends.insert((key.port, key.subset.clone()), Backend { slot: slot.clone(), view, users: 0 });
+        if let Err(place) = record.place(key) {
+            record.backends.reserve_exact(1);
+            record.backends.insert(place, Backend { slot: slot.clone(), view, users: 0 });
+        }
         Some(slot)
     }
 
@@ -170,33 +175,31 @@ impl<R: Ord + Clone> Hosts<R> {
         let stand = self.stand(world);
         let Some(record) = self.records.get(host) else { return };
         let mut fresh = Vec::new();
-        for ((port, subset), backend) in &record.backends {
+        for (at, backend) in record.backends.iter().enumerate() {
             self.runs += 1;
-            if let Some(view) = record.view(world, &stand, (*port, subset), Some(&backend.view), self.seed >> 33).filter(|v| !same(v, &backend.view))
-            {
-                fresh.push(((*port, subset.clone()), Arc::new(view)));
-            }
+            let BackendKey { port, subset, .. } = &backend.slot.key;
+            let view = record.view(world, &stand, (*port, subset), Some(&backend.view), self.seed >> 33);
+            fresh.extend(view.filter(|v| !same(v, &backend.view)).map(|view| (at, Arc::new(view))));
         }
         let Some(record) = self.records.get_mut(host) else { return };
-        for (key, view) in fresh {
-            if let Some(backend) = record.backends.get_mut(&key) {
-                backend.view = view.clone();
-                changed.push((backend.slot.clone(), view));
-            }
+        for (at, view) in fresh {
+            let backend = &mut record.backends[at];
+            backend.view = view.clone();
+            changed.push((backend.slot.clone(), view));
         }
     }
 
     /// True while some fragment names the slot's backend.
     pub(super) fn names(&self, slot: &Arc<Slot>) -> bool {
         let key = &slot.key;
-        let backend = self.records.get(&key.host).and_then(|r| r.backends.get(&(key.port, key.subset.clone())));
+        let backend = self.records.get(&key.host).and_then(|r| r.backend(key));
         backend.is_some_and(|b| Arc::ptr_eq(&b.slot, slot))
     }
 
     /// A fragment names the backends.
     pub(super) fn hold<'a>(&mut self, keys: impl IntoIterator<Item = &'a BackendKey>) {
         for key in keys {
-            if let Some(backend) = self.records.get_mut(&key.host).and_then(|r| r.backends.get_mut(&(key.port, key.subset.clone()))) {
+            if let Some(backend) = self.records.get_mut(&key.host).and_then(|r| r.backend_mut(key)) {
                 backend.users += 1;
             }
         }
@@ -204,7 +207,7 @@ impl<R: Ord + Clone> Hosts<R> {
     /// A fragment is gone, or names others now.
     pub(super) fn release<'a>(&mut self, keys: impl IntoIterator<Item = &'a BackendKey>) {
         for key in keys {
-            if let Some(backend) = self.records.get_mut(&key.host).and_then(|r| r.backends.get_mut(&(key.port, key.subset.clone()))) {
+            if let Some(backend) = self.records.get_mut(&key.host).and_then(|r| r.backend_mut(key)) {
                 backend.users = backend.users.saturating_sub(1);
             }
         }
@@ -221,7 +224,7 @@ impl<R: Ord + Clone> Hosts<R> {
     pub(super) fn sweep(&mut self, hosts: &BTreeSet<Hostname>) {
         for host in hosts {
             if let Some(record) = self.records.get_mut(host) {
-                record.backends.retain(|_, b| b.users > 0);
+                record.backends.retain(|b| b.users > 0);
                 if record.readers.is_empty() && record.backends.is_empty() {
                     self.records.remove(host);
                 }
@@ -231,6 +234,16 @@ impl<R: Ord + Clone> Hosts<R> {
 }
 
 impl<R: Ord> Host<R> {
+    fn place(&self, key: &BackendKey) -> Result<usize, usize> {
+        self.backends.binary_search_by(|b| (b.slot.key.port, &b.slot.key.subset).cmp(&(key.port, &key.subset)))
+    }
+    fn backend(&self, key: &BackendKey) -> Option<&Backend> {
+        self.place(key).ok().map(|at| &self.backends[at])
+    }
+    fn backend_mut(&mut self, key: &BackendKey) -> Option<&mut Backend> {
+        self.place(key).ok().map(|at| &mut self.backends[at])
+    }
+
     fn view(&self, world: &World, stand: &Arc<Stand>, (port, subset): (u16, &str), previous: Option<&View>, seed: u64) -> Option<View> {
         let service = self.service.as_ref()?;
         let number = service.port(port)?;
@@ -245,7 +258,7 @@ impl<R: Ord> Host<R> {
             Resolution::None | Resolution::DynamicDns => &[][..],
             Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e),
         };
-        let chosen: Vec<&Endpoint> = endpoints.iter().filter(|e| e.port_name == number.name && labels.is_none_or(|l| selects(l, e))).collect();
+        let chosen: Vec<&Arc<Endpoint>> = endpoints.iter().filter(|e| e.port_name == number.name && labels.is_none_or(|l| selects(l, e))).collect();
         Some(view(policy, &line, &chosen, previous, seed))
     }
 

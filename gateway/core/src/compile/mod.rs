@@ -9,6 +9,7 @@
 
 mod bind;
 mod delegate;
+mod few;
 mod fragments;
 mod hosts;
 mod later;
@@ -23,7 +24,7 @@ mod tcp;
 mod usage;
 mod vhosts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use isthmus_config::name::Hostname;
@@ -36,6 +37,7 @@ use crate::model::{Changes, NamespacedName, Service, World};
 use crate::snapshot::{ConnectionOptions, ListenKey, Listener, Snapshot};
 
 use bind::Bound;
+use few::Few;
 use fragments::{Fragment, FragmentKey};
 use hosts::Hosts;
 use listeners::Plans;
@@ -102,11 +104,11 @@ pub struct Compiler {
     bound: BTreeMap<NamespacedName, Bound>,
     fragments: BTreeMap<FragmentKey, Arc<Fragment>>,
     /// Fragments by the VirtualServices that they read, delegates included.
-    readers: BTreeMap<NamespacedName, BTreeSet<FragmentKey>>,
+    readers: BTreeMap<NamespacedName, Few<FragmentKey>>,
     /// Who offers routes, by listener and host.
-    offers: BTreeMap<(ListenKey, Hostname), BTreeSet<Entry>>,
+    offers: BTreeMap<(ListenKey, Hostname), Few<Entry>>,
     /// Who offers a byte stream's route, by listener.
-    streams: BTreeMap<ListenKey, BTreeSet<Entry>>,
+    streams: BTreeMap<ListenKey, Few<Entry>>,
     nodes: BTreeMap<(ListenKey, Hostname), Node>,
     listeners: BTreeMap<ListenKey, Arc<Listener>>,
     /// What is asked for and not in force yet, by object.
@@ -160,7 +162,7 @@ impl Compiler {
     }
     /// Every backend that routes send to, by key.
     pub fn slots(&self) -> Vec<Arc<Slot>> {
-        let backends = self.table.records.values().flat_map(|r| r.backends.values());
+        let backends = self.table.records.values().flat_map(|r| r.backends.iter());
         let mut slots: Vec<Arc<Slot>> = backends.map(|b| b.slot.clone()).collect();
         slots.sort_by(|a, b| a.key.cmp(&b.key));
         slots

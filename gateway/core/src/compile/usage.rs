@@ -112,10 +112,10 @@ impl Compiler {
     /// Rules, entries and whatever names endpoints: by the backends that routes send to.
     fn services(&self, counting: &mut Counting<'_>) {
         let mut parts: Vec<(ObjectRef, BackendKey)> = Vec::new();
-        for (host, record) in &self.table.records {
-            for ((port, subset), backend) in &record.backends {
-                let key = BackendKey { host: host.clone(), port: *port, subset: subset.clone() };
-                let rules = record.rule.iter().flat_map(|r| r.contributors(subset));
+        for record in self.table.records.values() {
+            for backend in &record.backends {
+                let key = backend.slot.key.clone();
+                let rules = record.rule.iter().flat_map(|r| r.contributors(&key.subset));
                 let rules = rules.map(|s| ObjectRef::new(Kind::DestinationRule, s.meta.namespace.clone(), s.meta.name.clone()));
                 let sources: BTreeSet<&ObjectRef> = backend.view.members.iter().map(|m| &*m.endpoint.source).collect();
                 parts.extend(
