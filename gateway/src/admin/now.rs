@@ -97,7 +97,7 @@ impl Now {
     }
     /// Where the traffic of each backend goes whose name holds `name`, by where a gateway stands.
     pub(crate) fn matrices(&self, name: &str, by: By) -> Vec<Matrix> {
-        let from = localities(self.backends.iter().flat_map(|b| b.view.members.iter().map(|m| &m.endpoint)));
+        let from = localities(self.backends.iter().flat_map(|b| b.view.members.iter().map(|m| &*m.endpoint)));
         let named = self.backends.iter().filter(|b| b.key.to_string().contains(name));
         named.map(|b| Matrix::of(&b.key, &b.view, &from, by)).collect()
     }

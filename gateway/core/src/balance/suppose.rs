@@ -45,7 +45,7 @@ impl View {
 
     /// Who stands where, by priority and locality; endpoints that the setting leaves out stand nowhere (L-30).
     pub fn standings(&self) -> Vec<Standing> {
-        let endpoints: Vec<_> = self.members.iter().map(|m| &m.endpoint).collect();
+        let endpoints: Vec<_> = self.members.iter().map(|m| &*m.endpoint).collect();
         let arranged = arrange(&self.line.setting, &self.line.stand, &endpoints);
         let odds = self.odds();
         let standing = |group: super::locality::Group| Standing {

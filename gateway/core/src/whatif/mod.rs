@@ -156,7 +156,7 @@ pub fn whatif(snapshot: &Snapshot, down: &[Down], from: Option<&Locality>) -> Wh
     (told.endpoints, told.endpoints_down) = (all.len(), lost.len());
     told.findings.sort_by(compare::worst_first);
     for down in unmet {
-        let meant = down.meant(views.iter().flat_map(|(v, _)| v.members.iter().map(|m| &m.endpoint)));
+        let meant = down.meant(views.iter().flat_map(|(v, _)| v.members.iter().map(|m| &*m.endpoint)));
         told.notes.push(format!("{down} takes no endpoint behind a route{}", meant.map(|m| format!(": {m}")).unwrap_or_default()));
     }
     if let Some((view, _)) = views.first() {
