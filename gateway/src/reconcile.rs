@@ -117,7 +117,7 @@ impl Reconcile {
         match ask {
             Ask::Now(reply) => drop(reply.send(self.now(world))),
             Ask::Analysed(reply) => drop(reply.send(self.now(world).analysed(world, &self.compiler, Severity::Error))),
-            Ask::Snapshot(reply) => drop(reply.send(self.compiler.snapshot().cloned().unwrap_or_default())),
+            Ask::Present(reply) => drop(reply.send((self.compiler.snapshot().cloned().unwrap_or_default(), self.ward.stays()))),
             Ask::Slots(reply) => drop(reply.send(self.compiler.slots())),
         }
     }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use isthmus_core::balance::outlier::{Backoff, Ejection};
-use isthmus_core::balance::{Member, Slot};
-use serde::{Deserialize, Serialize};
+use isthmus_core::balance::{EndpointState, Member, Slot};
+use isthmus_core::explain::EjectionTold;
 use tracing::{info, warn};
 
 use crate::observe::utc;
@@ -25,25 +25,22 @@ struct Case {
     slot: Weak<Slot>,
     member: Arc<Member>,
     backoff: Backoff,
-    stay: Stay,
+    stay: EjectionTold,
     /// Out until then; else at peace, to be looked at again then.
     out: bool,
     next: Instant,
 }
 
-/// An ejection, as it is shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stay {
-    /// Why, in the words of Envoy's event log.
-    pub(crate) cause: String,
-    /// When it began (UTC).
-    pub(crate) since: String,
-    /// When it ends, or has ended unless something ended it before (UTC).
-    pub(crate) until: String,
-}
-
 /// Ejections not yet forgotten, by the address of the endpoint's state.
-pub(crate) type Stays = HashMap<usize, Stay>;
+#[derive(Debug, Default)]
+pub(crate) struct Stays(HashMap<usize, EjectionTold>);
+
+impl Stays {
+    /// The ejection that an endpoint is in, or the last one as long as that has an effect on the next.
+    pub(crate) fn of(&self, state: &EndpointState) -> Option<EjectionTold> {
+        self.0.get(&std::ptr::from_ref(state).addr()).cloned()
+    }
+}
 
 impl Ward {
     /// Takes in an endpoint that has just been ejected.
@@ -54,7 +51,7 @@ impl Ward {
         let at = self.cases.iter().position(|c| Arc::ptr_eq(&c.member.state, &member.state));
         let at = at.unwrap_or_else(|| {
             let (slot, member) = (Arc::downgrade(slot), member.clone());
-            self.cases.push(Case { slot, member, backoff: Backoff::default(), stay: Stay::default(), out: false, next: now });
+            self.cases.push(Case { slot, member, backoff: Backoff::default(), stay: EjectionTold::default(), out: false, next: now });
             self.cases.len() - 1
         });
         let case = &mut self.cases[at];
@@ -109,7 +106,7 @@ impl Ward {
 
     /// Who is out or was lately.
     pub(crate) fn stays(&self) -> Stays {
-        self.cases.iter().map(|case| (Arc::as_ptr(&case.member.state).addr(), case.stay.clone())).collect()
+        Stays(self.cases.iter().map(|case| (Arc::as_ptr(&case.member.state).addr(), case.stay.clone())).collect())
     }
 }
 
@@ -120,8 +117,8 @@ impl Case {
     }
 }
 
-fn stay(cause: &str, since: SystemTime, lasts: Duration) -> Stay {
-    Stay { cause: cause.to_owned(), since: utc(since), until: utc(since + lasts) }
+fn stay(cause: &str, since: SystemTime, lasts: Duration) -> EjectionTold {
+    EjectionTold { cause: cause.to_owned(), since: utc(since), until: utc(since + lasts) }
 }
 
 /// Puts the view of the slot's endpoints as they are now in force.

@@ -21,6 +21,7 @@ use super::now::Now;
 use crate::asked::Asked;
 use crate::log::Levels;
 use crate::observe::Observe;
+use crate::ward::Stays;
 
 /// Where to ask the control thread what is in force.
 #[derive(Clone, Debug)]
@@ -33,8 +34,8 @@ pub(crate) enum Ask {
     Now(oneshot::Sender<Now>),
     /// Everything.
     Analysed(oneshot::Sender<Now>),
-    /// The routes in force alone.
-    Snapshot(oneshot::Sender<Arc<Snapshot>>),
+    /// The routes in force and who is ejected.
+    Present(oneshot::Sender<(Arc<Snapshot>, Stays)>),
     /// The backends that routes send to; all that a scrape needs, and cheap.
     Slots(oneshot::Sender<Vec<Arc<Slot>>>),
 }
@@ -60,10 +61,10 @@ impl Desk {
         self.0.send(Ask::Analysed(reply)).await.ok()?;
         answer.await.ok()
     }
-    /// The routes in force.
-    pub(crate) async fn snapshot(&self) -> Option<Arc<Snapshot>> {
+    /// The routes in force and who is ejected.
+    pub(crate) async fn present(&self) -> Option<(Arc<Snapshot>, Stays)> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(Ask::Snapshot(reply)).await.ok()?;
+        self.0.send(Ask::Present(reply)).await.ok()?;
         answer.await.ok()
     }
     /// The backends that routes send to.
@@ -189,12 +190,12 @@ async fn problems(State(office): State<Office>) -> Response {
 }
 
 async fn explained(State(office): State<Office>, Json(form): Json<ExplainForm>) -> Response {
-    answer(office.desk.snapshot().await.map(|snapshot| explain(&snapshot, &form.into(), Instant::now())))
+    answer(office.desk.present().await.map(|(snapshot, stays)| explain(&snapshot, &form.into(), &|state| stays.of(state), Instant::now())))
 }
 
 async fn supposed(State(office): State<Office>, Json(form): Json<WhatifForm>) -> Response {
     match form.down() {
-        Ok(down) => answer(office.desk.snapshot().await.map(|snapshot| whatif(&snapshot, &down, form.from().as_ref()))),
+        Ok(down) => answer(office.desk.present().await.map(|(snapshot, _)| whatif(&snapshot, &down, form.from().as_ref()))),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
 }

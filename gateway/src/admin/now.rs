@@ -76,7 +76,7 @@ impl Now {
             let since = utc(SystemTime::now() - probed.verdict.since.elapsed());
             Some((entry.clone(), format!("failed since {since}: {reason}")))
         });
-        Self { snapshot, backends, clusters, problems, in_force: Vec::new(), failing: failing.collect(), sockets, stays: Stays::new() }
+        Self { snapshot, backends, clusters, problems, in_force: Vec::new(), failing: failing.collect(), sockets, stays: Stays::default() }
     }
     /// Adds what analysis finds; `missing` is how much a reference that leads nowhere matters.
     pub(crate) fn analysed(mut self, world: &World, compiler: &Compiler, missing: Severity) -> Self {
@@ -107,7 +107,7 @@ impl Now {
     }
     /// Tells how one request is decided.
     pub(crate) fn explain(&self, question: &Question) -> Explanation {
-        explain(&self.snapshot, question, Instant::now())
+        explain(&self.snapshot, question, &|state| self.stays.of(state), Instant::now())
     }
 }
 

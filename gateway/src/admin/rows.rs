@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use isthmus_config::object::ObjectRef;
 use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::explain::EjectionTold;
 use isthmus_core::model::{Health, Resolution};
 use isthmus_core::snapshot::{Action, Front, HttpFront, Listener, Route, VirtualHost};
 use serde::{Deserialize, Serialize};
 
 use super::now::Now;
-use crate::ward::Stay;
 
 /// A socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ pub(crate) struct EndpointRow {
     /// How often it was ejected.
     pub(crate) ejections: u32,
     /// The ejection that it is in, or the last one as long as that has an effect on the next.
-    pub(crate) ejection: Option<Stay>,
+    pub(crate) ejection: Option<EjectionTold>,
     pub(crate) source: String,
     /// Since when its probe fails, and why.
     pub(crate) probe: String,
@@ -255,7 +255,7 @@ impl Now {
                     weight: member.endpoint.weight,
                     active: member.state.active(),
                     ejections: member.state.ejections(),
-                    ejection: self.stays.get(&Arc::as_ptr(&member.state).addr()).cloned(),
+                    ejection: self.stays.of(&member.state),
                     source: member.endpoint.source.to_string(),
                     probe: self.failing.get(&(workload.cluster.clone(), (*member.endpoint.source).clone())).cloned().unwrap_or_default(),
                 }

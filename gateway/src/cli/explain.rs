@@ -1,7 +1,7 @@
 //! `isthmus explain`: one request decided step by step.
 
 use isthmus_config::problem::Severity;
-use isthmus_core::explain::{AnswerTold, DestinationTold, Edit, EndpointTold, Explanation};
+use isthmus_core::explain::{AnswerTold, DestinationTold, Edit, EndpointTold, Explanation, LimitTold};
 
 use super::args::Explain;
 use super::client::{self, Url};
@@ -103,6 +103,7 @@ fn destined(out: Out, told: &DestinationTold, wide: bool) -> String {
         return text + &step("", &out.paint(Paint::Red, problem));
     }
     text += &step("balanced", &told.balancing);
+    text += &step("limits", &limits(out, &told.limits));
     text += &step("localities", &told.lined_up);
     text += &inset(&priorities(told));
     text += &inset(&endpoints(told));
@@ -110,6 +111,18 @@ fn destined(out: Out, told: &DestinationTold, wide: bool) -> String {
         text += &format!("{:15}and {} more\n", "", told.more_endpoints);
     }
     text
+}
+
+/// Limits with what there is at once; those that are reached stand out.
+fn limits(out: Out, limits: &[LimitTold]) -> String {
+    let one = |told: &LimitTold| {
+        let limit = told.limit?;
+        let refused = if told.overflow > 0 { format!(", refused {}", told.overflow) } else { String::new() };
+        let text = format!("{} {} of {limit} (peak {}{refused})", told.field, told.used, told.peak);
+        Some(if told.open { out.paint(Paint::Red, &format!("{text}: full")) } else { text })
+    };
+    let limits: Vec<String> = limits.iter().filter_map(one).collect();
+    if limits.is_empty() { "none".to_owned() } else { limits.join(", ") }
 }
 
 /// A line per priority and locality.
@@ -138,10 +151,17 @@ fn priorities(told: &DestinationTold) -> String {
 fn endpoints(told: &DestinationTold) -> String {
     let row = |e: &EndpointTold| {
         let priority = e.priority.map_or_else(|| "-".to_owned(), |p| p.to_string());
-        vec![e.address.clone(), e.cluster.clone(), dash(&e.locality), dash(&e.workload), priority, e.health.clone(), percent(e.odds)]
+        vec![e.address.clone(), e.cluster.clone(), dash(&e.locality), dash(&e.workload), priority, health(e), percent(e.odds)]
     };
     let rows: Vec<Vec<String>> = told.endpoints.iter().map(row).collect();
     table(&["ENDPOINT", "CLUSTER", "LOCALITY", "WORKLOAD", "PRIORITY", "HEALTH", "ODDS"], &rows)
+}
+
+fn health(endpoint: &EndpointTold) -> String {
+    match &endpoint.ejection {
+        Some(ejection) => format!("{} ({}, until {})", endpoint.health, ejection.cause, ejection.until),
+        None => endpoint.health.clone(),
+    }
 }
 
 fn inset(table: &str) -> String {

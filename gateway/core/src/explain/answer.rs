@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balance::{Level, Member, Standing, View};
+use crate::balance::breaker::{Usage, Usages};
+use crate::balance::{Level, Member, Slot, Standing, View};
 use crate::failure::{Flags, Reply};
 use crate::model::Health;
 
@@ -162,6 +163,9 @@ pub struct DestinationTold {
     pub problem: Option<String>,
     /// How an endpoint is chosen.
     pub balancing: String,
+    /// What it may have at once, and has.
+    #[serde(default)]
+    pub limits: Vec<LimitTold>,
     /// Which endpoints come first, in words.
     #[serde(default)]
     pub lined_up: String,
@@ -174,6 +178,46 @@ pub struct DestinationTold {
     pub more_endpoints: usize,
     /// Edits, where they differ from the route's first destination.
     pub edits: Vec<Edit>,
+}
+
+/// Something that a backend may have at once, with what it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitTold {
+    /// Istio's name of the limit.
+    pub field: String,
+    /// The limit, where there is one.
+    pub limit: Option<u32>,
+    /// How many there are.
+    pub used: u32,
+    /// The most there have been at once.
+    pub peak: u32,
+    /// How often the limit was in the way.
+    pub overflow: u64,
+    /// The limit is reached.
+    pub open: bool,
+}
+
+impl LimitTold {
+    pub(super) fn all(slot: &Slot) -> Vec<Self> {
+        let Usages { connections, pending, requests, retries, pending_failed: _, connections_served: _ } = slot.usage();
+        let fields = [("maxConnections", connections), ("http1MaxPendingRequests", pending), ("http2MaxRequests", requests), ("maxRetries", retries)];
+        let one = |(field, usage): (&str, Usage)| {
+            let Usage { limit, used, peak, taken: _, overflow } = usage;
+            Self { field: field.to_owned(), limit, used, peak, overflow, open: usage.is_open() }
+        };
+        fields.into_iter().map(one).collect()
+    }
+}
+
+/// An ejection for behaviour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EjectionTold {
+    /// Why, in the words of Envoy's event log.
+    pub cause: String,
+    /// When it began (UTC).
+    pub since: String,
+    /// When it ends, or has ended unless something ended it before (UTC).
+    pub until: String,
 }
 
 /// A priority with its health and share.
@@ -243,6 +287,15 @@ pub struct EndpointTold {
     /// Its priority; none where the locality setting leaves it out.
     #[serde(default)]
     pub priority: Option<u32>,
+    /// Requests in flight.
+    #[serde(default)]
+    pub active: u32,
+    /// How often it was ejected.
+    #[serde(default)]
+    pub ejections: u32,
+    /// The ejection that it is in.
+    #[serde(default)]
+    pub ejection: Option<EjectionTold>,
     /// How likely it is, 0 to 1.
     pub odds: f64,
 }
@@ -263,6 +316,9 @@ impl EndpointTold {
             workload: workload.name.to_string(),
             health: health.to_owned(),
             priority,
+            active: member.state.active(),
+            ejections: member.state.ejections(),
+            ejection: None,
             odds,
         }
     }

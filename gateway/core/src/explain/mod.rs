@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue};
 use isthmus_config::name::Locality;
 use isthmus_config::object::{ObjectRef, Origin};
 
-use crate::balance::{Ledger, View};
+use crate::balance::{EndpointState, Ledger, View};
 use crate::decide::{Downstream, Exchange, Found, Step, find};
 use crate::failure::Flags;
 use crate::route::forwarding::{Arrival, receive};
@@ -23,8 +23,8 @@ use crate::route::{Head, Scratch, Target, without_port};
 use crate::snapshot::{Action, Destination, Front, Held, HttpFront, Listener, Pin, RuleOrigin, Snapshot, VirtualHost};
 
 pub use answer::{
-    AnswerTold, DestinationTold, Edit, EndpointTold, Explanation, ListenerTold, LocalityTold, PassedOver, Place, PriorityTold, RouteTold, ServerTold,
-    VirtualHostTold,
+    AnswerTold, DestinationTold, Edit, EjectionTold, EndpointTold, Explanation, LimitTold, ListenerTold, LocalityTold, PassedOver, Place,
+    PriorityTold, RouteTold, ServerTold, VirtualHostTold,
 };
 use words::{Chosen, edits, in_words};
 
@@ -57,8 +57,11 @@ const TOLD: usize = 200;
 /// Endpoints told of one destination at most.
 const ENDPOINTS: usize = 50;
 
+/// Who knows of an ejection why and for how long; nobody does where nothing runs.
+pub type Stay<'a> = &'a dyn Fn(&EndpointState) -> Option<EjectionTold>;
+
 /// Tells how `question` is decided under `snapshot`.
-pub fn explain(snapshot: &Arc<Snapshot>, question: &Question, now: Instant) -> Explanation {
+pub fn explain(snapshot: &Arc<Snapshot>, question: &Question, stay: Stay<'_>, now: Instant) -> Explanation {
     let mut told = Explanation::of(question);
     let Some(listener) = listener(snapshot, question, &mut told) else { return told };
     let http = match &listener.front {
@@ -112,8 +115,9 @@ pub fn explain(snapshot: &Arc<Snapshot>, question: &Question, now: Instant) -> E
         Found::Route(held) => {
             let at = host.routes.iter().position(|route| std::ptr::eq(&**route, held.route())).unwrap_or_default();
             passed_over(host, at, &head, &mut told);
-            let held = place::seen_from(held, question.from.as_ref());
-            route(&held, at, &head, &down, now, &mut told);
+            let seen = place::seen_from(held.clone(), question.from.as_ref());
+            route(&seen, at, &head, &down, now, &mut told);
+            present(&held, stay, &mut told);
         }
     }
     told
@@ -231,6 +235,20 @@ fn route(held: &Held, position: usize, head: &Head<'_>, down: &Downstream, now: 
     told.route = Some(rule);
 }
 
+/// What the running process knows of the backends, wherever the gateway is supposed to stand: limits, and why endpoints are ejected.
+fn present(held: &Held, stay: Stay<'_>, told: &mut Explanation) {
+    let Action::Forward(forward) = &held.route().action else { return };
+    for (destination, told) in forward.destinations.list.iter().zip(&mut told.destinations) {
+        let Ok(slot) = &destination.slot else { continue };
+        told.limits = LimitTold::all(slot);
+        let view = slot.view.load();
+        let ejected = |address: &str| view.members.iter().find(|m| m.state.is_ejected() && *m.host == *address);
+        for endpoint in &mut told.endpoints {
+            endpoint.ejection = ejected(&endpoint.address).and_then(|m| stay(&m.state));
+        }
+    }
+}
+
 /// What the machine does first, the delay of a fault left out.
 fn first_step(held: &Held, head: &Head<'_>, down: &Downstream, now: Instant, rng: &mut Chosen) -> (Exchange, Step) {
     let (mut exchange, mut step) = Exchange::begin(held.clone(), head, down, now, rng, Ledger::Peek);
@@ -249,6 +267,7 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
         share,
         problem: None,
         balancing: String::new(),
+        limits: Vec::new(),
         lined_up: String::new(),
         priorities: Vec::new(),
         endpoints: Vec::new(),
@@ -280,9 +299,9 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
         .collect();
     if view.eligible().next().is_none() {
         told.problem = Some(if view.members.is_empty() {
-            "it has no endpoints: answered 503 UH".to_owned()
+            format!("it has no endpoints: answered 503 UH{}", words::after(&view))
         } else {
-            format!("none of its {} endpoints may get traffic: answered 503 UH", view.members.len())
+            format!("none of its {} endpoints may get traffic: answered 503 UH{}", view.members.len(), words::after(&view))
         });
     }
     told

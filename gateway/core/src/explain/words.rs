@@ -149,6 +149,12 @@ fn span(duration: Duration) -> String {
     isthmus_config::value::Duration(duration).to_string()
 }
 
+/// How long a request waits before it is answered that there is no endpoint.
+pub(super) fn after(view: &View) -> String {
+    let wait = view.policy.endpoint_wait;
+    if wait.is_zero() { String::new() } else { format!(" after {}", span(wait)) }
+}
+
 /// How an endpoint is chosen.
 pub(super) fn balancing(view: &View, hash: Option<&HashKey>) -> String {
     let by = match hash {
