@@ -76,8 +76,9 @@ impl App {
         let bootstrap = &asked.bootstrap;
         admin::serve("status", bootstrap.status, admin::status(ready.clone())).map_err(failed("status server"))?;
         let scrape = admin::Scrape { desk: desk.clone(), engine: engine.clone(), progress: progress.clone(), listeners: listeners.clone() };
-        admin::serve("metrics", bootstrap.metrics, admin::metrics(scrape)).map_err(failed("metrics server"))?;
-        let office = Office { desk, observe: observe.clone(), levels, asked: Arc::new(asked.clone()) };
+        admin::serve("metrics", bootstrap.metrics, admin::metrics(scrape.clone())).map_err(failed("metrics server"))?;
+        let office =
+            Office { desk, observe: observe.clone(), scrape, ready: ready.clone(), since: Instant::now(), levels, asked: Arc::new(asked.clone()) };
         let admin = admin::serve("admin", bootstrap.admin, admin::admin(office)).map_err(failed("admin server"))?;
         let app = Self { ready: ready.clone(), admin, observe: observe.clone(), listeners: listeners.clone(), grace: bootstrap.grace.0, workers };
         let patience = Instant::now() + bootstrap.remote_timeout.0;
@@ -184,7 +185,7 @@ fn observe(asked: &mut Asked) -> Result<Observe, StartError> {
             Some(AccessLog::open(&path, format).map_err(|e| StartError { what: "access log", why: format!("{shown}: {e}") })?)
         }
     };
-    Ok(Observe { metrics: Metrics::new(asked.settings.gateway.clone()), trials: Trials::default(), log })
+    Ok(Observe { metrics: Metrics::new(asked.settings.gateway.clone()), traffic: Arc::default(), trials: Trials::default(), log })
 }
 
 fn format(encoding: AccessLogEncoding, own: &str, problems: &mut Vec<Problem>) -> Format {

@@ -32,6 +32,8 @@ const HOLD_OFF: Duration = Duration::from_millis(10);
 const CEILING: Duration = Duration::from_millis(25);
 /// How long nothing must have changed before what is in force is analysed, which costs more than a change may take.
 const CALM: Duration = Duration::from_secs(1);
+/// How often counts of what is gone are forgotten.
+const FORGET: Duration = Duration::from_secs(60);
 /// How often old worlds are freed, problems counted and readiness judged, off the way of a change.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -76,7 +78,7 @@ impl Reconcile {
     pub(crate) async fn run(mut self) {
         // What disk has kept is in force before any source says a word.
         let mut world = self.publish(Instant::now());
-        let (mut look, mut unread) = (Timer::now(), true);
+        let (mut look, mut forget, mut unread) = (Timer::now(), Timer::now() + FORGET, true);
         let (mut analysis, mut told) = (None, true);
         loop {
             tokio::select! {
@@ -109,6 +111,10 @@ impl Reconcile {
                     self.note_problems();
                 }
                 self.report_readiness();
+                if forget <= look {
+                    forget = look + FORGET;
+                    self.observe.forget(Instant::now());
+                }
             }
         }
     }

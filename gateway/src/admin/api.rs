@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::check::{self, Posted};
+use super::envoy;
 use super::now::Now;
+use super::ready::Readiness;
+use super::serve::Scrape;
 use crate::asked::Asked;
 use crate::log::Levels;
 use crate::observe::Observe;
@@ -82,6 +85,12 @@ pub(crate) struct Office {
     pub(crate) desk: Desk,
     /// Access log and metrics.
     pub(crate) observe: Arc<Observe>,
+    /// What a scrape reads.
+    pub(crate) scrape: Scrape,
+    /// Whether the gateway is ready.
+    pub(crate) ready: Arc<Readiness>,
+    /// Since when it runs.
+    pub(crate) since: Instant,
     /// What to log.
     pub(crate) levels: Levels,
     /// What the gateway was started with.
@@ -146,7 +155,12 @@ struct Level {
 }
 
 /// The paths of the admin port.
-const PATHS: &str = "/config /listeners /routes /backends /endpoints /clusters /problems /matrix?name=&by=region /logging?level= and, by POST, /explain /whatif /check /try\n";
+const PATHS: &str = "/config /listeners /routes /backends /endpoints /remote-clusters /problems /matrix?name=&by=region /logging?level=
+\
+    by POST: /explain /whatif /check /try
+\
+    as Envoy has them: /stats?filter= /stats/prometheus /clusters /ready /server_info
+";
 
 /// The admin port.
 pub(crate) fn admin(office: Office) -> Router {
@@ -162,7 +176,7 @@ pub(crate) fn admin(office: Office) -> Router {
         .route("/routes", rows!(route_rows))
         .route("/backends", rows!(backend_rows))
         .route("/endpoints", rows!(endpoint_rows))
-        .route("/clusters", rows!(cluster_rows))
+        .route("/remote-clusters", rows!(cluster_rows))
         .route("/problems", get(problems))
         .route("/matrix", get(matrix))
         .route("/explain", post(explained))
@@ -170,6 +184,7 @@ pub(crate) fn admin(office: Office) -> Router {
         .route("/check", post(lay_over))
         .route("/try", post(register))
         .route("/logging", get(logging).post(logging))
+        .merge(envoy::pages())
         .with_state(office)
 }
 

@@ -2,10 +2,13 @@
 
 mod api;
 mod check;
+mod envoy;
+mod hosts;
 mod now;
 mod ready;
 mod rows;
 mod serve;
+mod stats;
 
 pub(crate) use api::{Ask, Desk, ExplainForm, Office, Questions, WhatifForm, admin};
 pub(crate) use check::{Checked, Findings, InForceRow, Posted, alone, over};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use axum::http::StatusCode;
 
 /// Ready once nothing is waited for, until shutdown begins.
 #[derive(Debug)]
@@ -31,6 +32,14 @@ impl Readiness {
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
+    /// Envoy's word for it, with the status of its `/ready`.
+    pub(crate) fn state(&self) -> (StatusCode, &'static str) {
+        match self.check() {
+            Ok(()) => (StatusCode::OK, "LIVE\n"),
+            Err(_) if self.stopping.load(Ordering::Acquire) => (StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n"),
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "INITIALIZING\n"),
+        }
+    }
     /// `Err` says why not, one reason a line.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.stopping.load(Ordering::Acquire) {
@@ -51,8 +60,9 @@ mod tests {
         assert!(ready.wait_for(vec!["cluster c1".into(), "listener 0.0.0.0_80".into()]));
         assert_eq!(ready.check(), Err("waiting for cluster c1\nwaiting for listener 0.0.0.0_80\n".into()));
         assert!(ready.wait_for(vec![]) && !ready.wait_for(vec![]));
-        assert_eq!(ready.check(), Ok(()));
+        assert_eq!((ready.check(), ready.state()), (Ok(()), (StatusCode::OK, "LIVE\n")));
         ready.stop();
+        assert_eq!(ready.state(), (StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n"));
         assert_eq!(ready.check(), Err("shutting down\n".into()));
     }
 }

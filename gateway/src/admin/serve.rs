@@ -14,6 +14,7 @@ use tracing::{error, info};
 
 use super::api::Desk;
 use super::ready::Readiness;
+use super::stats;
 use crate::listener::Listeners;
 use crate::observe::{Own, exposition};
 use crate::progress::Progress;
@@ -69,27 +70,33 @@ pub(crate) struct Scrape {
 pub(crate) fn metrics(scrape: Scrape) -> Router {
     let handler = move || {
         let scrape = scrape.clone();
-        async move {
-            match exposition(&scrape.engine.observe.metrics, &scrape.own().await) {
-                Ok(text) => (StatusCode::OK, [("content-type", "text/plain; version=0.0.4")], text),
-                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [("content-type", "text/plain")], error.to_string()),
-            }
-        }
+        async move { scrape.answer().await }
     };
     Router::new().route("/stats/prometheus", get(handler.clone())).route("/metrics", get(handler))
 }
 
 impl Scrape {
+    /// The page.
+    pub(super) async fn answer(&self) -> (StatusCode, [(&'static str, &'static str); 1], String) {
+        let slots = self.desk.slots().await.unwrap_or_default();
+        match exposition(&self.engine.observe.metrics, &self.own(&slots)) {
+            Ok(text) => {
+                let counts = stats::prometheus(&stats::noteworthy(&slots, &self.engine.observe.traffic));
+                (StatusCode::OK, [("content-type", "text/plain; version=0.0.4")], text + &counts)
+            }
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [("content-type", "text/plain")], error.to_string()),
+        }
+    }
+
     /// Our own metrics.
-    async fn own(&self) -> Vec<Own> {
+    fn own(&self, slots: &[Arc<Slot>]) -> Vec<Own> {
         let mut own = self.progress.gather();
         for status in self.listeners.status() {
             let labels = vec![("listener", status.key.to_string())];
             own.push(Own::Gauge("isthmus_connections", "Client connections by listener.", labels, status.connections as f64));
         }
-        let slots = self.desk.slots().await.unwrap_or_default();
-        own.extend(ejections(&slots));
-        for slot in &slots {
+        own.extend(ejections(slots));
+        for slot in slots {
             let view = slot.view.load();
             let (all, eligible) = (view.members.len(), view.eligible().count());
             for (state, count) in [("eligible", eligible), ("other", all - eligible)] {

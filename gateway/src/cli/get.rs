@@ -188,12 +188,16 @@ impl Row for EndpointRow {
         let first = [&self.endpoint, &self.status, &self.outlier_check, &self.backend, &self.cluster].map(Clone::clone);
         let rest = [dash(&self.locality), dash(&self.workload), self.weight.to_string(), self.active.to_string(), self.ejections.to_string()];
         let stay = self.ejection.clone().unwrap_or_default();
-        first.into_iter().chain(rest).chain([dash(&stay.cause), dash(&stay.since), dash(&stay.until), dash(&self.probe), self.source.clone()]).collect()
+        first
+            .into_iter()
+            .chain(rest)
+            .chain([dash(&stay.cause), dash(&stay.since), dash(&stay.until), dash(&self.probe), self.source.clone()])
+            .collect()
     }
 }
 
 impl Row for ClusterRow {
-    const PATH: &'static str = "/clusters";
+    const PATH: &'static str = "/remote-clusters";
     const HEAD: &'static [&'static str] = &["NAME", "SECRET", "STATUS", "ISTIOD", "REVISION"];
     const WIDE: &'static [&'static str] = &["ENDPOINTS", "REASON"];
     fn of(now: &Now) -> Vec<Self> {

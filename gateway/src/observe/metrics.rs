@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use isthmus_core::balance::{Member, Slot};
@@ -100,7 +101,7 @@ pub(super) struct Histogram {
 }
 
 /// Adds to a counter that no other thread writes.
-fn bump(counter: &AtomicU64, by: u64) {
+pub(super) fn bump(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
 
@@ -139,15 +140,31 @@ thread_local! {
 /// Entries of one thread's cache, after which it begins anew; the counts stay.
 const MAX_CACHED: usize = 16_384;
 
-/// One series' cells, each of one thread.
-type Cells = Vec<(ThreadId, Arc<Cell>)>;
+/// One series' cells, each of one thread, and what they count for.
+#[derive(Debug, Default)]
+struct Series {
+    cells: Vec<(ThreadId, Arc<Cell>)>,
+    sources: Vec<Source>,
+    /// Since when there has been no source.
+    gone: Option<Instant>,
+}
+
+/// A backend and a workload that a series counts for; `None` is nobody, who never goes.
+type Source = (Option<Weak<Slot>>, Option<Weak<Workload>>);
+
+fn exists((slot, workload): &Source) -> bool {
+    slot.as_ref().is_none_or(|s| s.strong_count() > 0) && workload.as_ref().is_none_or(|w| w.strong_count() > 0)
+}
+
+/// So long the series of backends and workloads that are gone are told, which is many scrapes.
+const REMEMBER: Duration = Duration::from_secs(600);
 
 /// All series.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(super) gateway: Arc<GatewayIdentity>,
     world: ArcSwapOption<World>,
-    series: Mutex<HashMap<Labels, Cells>>,
+    series: Mutex<HashMap<Labels, Series>>,
     /// Requests whose body outgrew the replay buffer, so that they were not retried.
     pub(crate) unreplayable: AtomicU64,
 }
@@ -217,28 +234,44 @@ impl Metrics {
                 slot.map_or_else(Weak::new, Arc::downgrade),
                 member.map_or_else(Weak::new, |m| Arc::downgrade(&m.endpoint.workload)),
             );
-            Cached { cell: self.registered(labels), _held: held }
+            Cached { cell: self.registered(labels, (slot.map(Arc::downgrade), member.map(|m| Arc::downgrade(&m.endpoint.workload)))), _held: held }
         });
         &cached.cell
     }
-    fn registered(&self, labels: Labels) -> Arc<Cell> {
+    fn registered(&self, labels: Labels, source: Source) -> Arc<Cell> {
         let me = std::thread::current().id();
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let cells = series.entry(labels).or_default();
-        if let Some((_, cell)) = cells.iter().find(|(thread, _)| *thread == me) {
+        let series = series.entry(labels).or_default();
+        series.sources.retain(exists);
+        let known = |(slot, workload): &Source| same(slot.as_ref(), source.0.as_ref()) && same(workload.as_ref(), source.1.as_ref());
+        if !series.sources.iter().any(known) {
+            series.sources.push(source);
+        }
+        if let Some((_, cell)) = series.cells.iter().find(|(thread, _)| *thread == me) {
             return cell.clone();
         }
         let cell = Arc::new(Cell::default());
-        cells.push((me, cell.clone()));
+        series.cells.push((me, cell.clone()));
         cell
+    }
+    /// Forgets series whose backends or workloads have been gone for ten minutes.
+    pub(crate) fn forget(&self, now: Instant) {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series.retain(|_, series| {
+            if series.sources.iter().any(exists) {
+                series.gone = None;
+                return true;
+            }
+            now.duration_since(*series.gone.get_or_insert(now)) < REMEMBER
+        });
     }
     /// Calls `each` with every series and its cells.
     pub(super) fn each(&self, mut each: impl FnMut(&Labels, &mut dyn Iterator<Item = &Cell>)) {
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sorted: Vec<_> = series.iter().collect();
         sorted.sort_by_key(|(labels, _)| *labels);
-        for (labels, cells) in sorted {
-            each(labels, &mut cells.iter().map(|(_, cell)| &**cell));
+        for (labels, series) in sorted {
+            each(labels, &mut series.cells.iter().map(|(_, cell)| &**cell));
         }
     }
     fn target(&self, slot: Option<&Arc<Slot>>, member: Option<&Arc<Member>>) -> Target {
@@ -278,6 +311,13 @@ impl Metrics {
             workload.cluster.as_str().clone_into(&mut target.cluster);
         }
         target
+    }
+}
+
+fn same<T>(a: Option<&Weak<T>>, b: Option<&Weak<T>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.ptr_eq(b),
+        (a, b) => a.is_none() && b.is_none(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use isthmus_config::object::{Kind, ObjectRef};
@@ -163,7 +163,7 @@ fn metrics_have_istios_labels_10_2() {
         domain: "cluster.local".into(),
     };
     let metrics = Metrics::new(Arc::new(gateway));
-    let observe = Observe { metrics: metrics.clone(), trials: Trials::default(), log: None };
+    let observe = Observe { metrics: metrics.clone(), traffic: Arc::default(), trials: Trials::default(), log: None };
     answered(|record| {
         observe.ended(record);
         std::thread::scope(|s| s.spawn(|| observe.ended(record)).join()).expect("a thread");
@@ -174,6 +174,8 @@ fn metrics_have_istios_labels_10_2() {
         observe.ended(&Record { request, grpc_status: Some(0), ..*record });
         let meter = metrics.stream(record.slot, record.member, Flags::default());
         meter.sent(7);
+        metrics.forget(Instant::now());
+        drop(meter);
     });
     let text = exposition(&metrics, &[]).expect("text");
     let series = |start: &str| text.lines().filter(|l| l.starts_with(start)).map(str::to_owned).collect::<Vec<_>>();
@@ -198,6 +200,38 @@ fn metrics_have_istios_labels_10_2() {
     assert!(buckets.iter().any(|l| l.contains("response_code=\"200\"") && l.ends_with("le=\"5\"} 2")), "{buckets:#?}");
     assert!(buckets.iter().any(|l| l.contains("le=\"3600000\"")));
     assert!(series("istio_tcp_connections_closed_total{")[0].ends_with(" 1") && series("istio_tcp_sent_bytes_total{")[0].ends_with(" 7"));
+}
+
+#[test]
+fn series_of_what_is_gone_are_told_for_a_while_and_then_forgotten() {
+    let gateway = GatewayIdentity {
+        name: "g".into(),
+        namespace: "n".into(),
+        labels: [].into(),
+        cluster: "c1".into(),
+        network: "".into(),
+        locality: "".into(),
+        bind: [0, 0, 0, 0].into(),
+        ports: [].into(),
+        domain: "cluster.local".into(),
+    };
+    let metrics = Metrics::new(Arc::new(gateway));
+    let count = || exposition(&metrics, &[]).expect("text").lines().filter(|l| l.starts_with("istio_requests_total{")).count();
+    let observe = Observe { metrics: metrics.clone(), traffic: Arc::default(), trials: Trials::default(), log: None };
+    let now = Instant::now();
+    answered(|record| {
+        observe.ended(record);
+        observe.ended(&Record { slot: None, member: None, code: 404, ..*record });
+        observe.traffic.answered(record.slot.expect("a backend"), 200);
+        observe.forget(now);
+        observe.forget(now + Duration::from_secs(3600));
+        assert_eq!(count(), 2, "what is there stays");
+    });
+    observe.forget(now + Duration::from_secs(3600));
+    observe.forget(now + Duration::from_secs(4199));
+    assert_eq!(count(), 2, "told for ten minutes");
+    observe.forget(now + Duration::from_secs(4200));
+    assert_eq!(count(), 1, "only that of no backend stays");
 }
 
 #[test]

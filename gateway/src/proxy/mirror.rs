@@ -80,6 +80,7 @@ pub(super) fn send(engine: &Engine, exchange: &Exchange, request: &Request, told
             connect_timeout: picked.policy.connect_timeout,
             idle_timeout: picked.policy.idle_timeout,
             protocol,
+            panic: picked.panic,
         };
         let copy = Copy {
             request: request.copy(body.iter().map(|b| b.len() as u64).sum()),

@@ -6,6 +6,7 @@
 mod attempt;
 mod body;
 mod client;
+mod count;
 mod encode;
 mod endpoint;
 mod guard;

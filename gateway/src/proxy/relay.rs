@@ -23,7 +23,7 @@ use super::endpoint::{Heard, Reader, Writer};
 use super::kept::Kept;
 use super::request::Request;
 use super::{Engine, mirror};
-use crate::observe::Trial;
+use crate::observe::{Counter, Trial};
 use crate::upstream::{Outgoing, Wire};
 
 /// After so long a request lets go of the world it was routed in.
@@ -96,8 +96,14 @@ impl Relay<'_, '_, '_> {
                     Ok(()) => self.tell(Event::Woke),
                     Err(step) => step,
                 },
-                Step::Try(attempt) => self.attempt(&attempt).await,
+                Step::Try(attempt) => {
+                    if attempt.panic {
+                        self.count(Counter::Panic);
+                    }
+                    self.attempt(&attempt).await
+                }
                 Step::Answer(mut reply) => {
+                    self.count_answer(reply.status);
                     self.body.discard().await;
                     reply.close |= !self.body.is_over();
                     if let Some(trial) = self.trial {
@@ -123,6 +129,7 @@ impl Relay<'_, '_, '_> {
 
     pub(super) fn tell(&mut self, event: Event<'_>) -> Step {
         let step = self.exchange.next(event, Instant::now(), &mut self.rng, Ledger::Live);
+        self.count_outcome();
         for ejection in self.exchange.take_ejections() {
             // Nobody hears it only when the process ends.
             drop(self.engine.ejections.send(ejection));
@@ -257,6 +264,9 @@ impl Relay<'_, '_, '_> {
                 continue;
             }
             let finished = self.client.has_ended() || self.client.status() == 101;
+            if matches!(step, Step::Cut) {
+                self.count_lateness();
+            }
             if matches!(step, Step::Cut | Step::End) && !finished {
                 self.client.cut();
                 return Step::End;
@@ -301,6 +311,7 @@ impl Relay<'_, '_, '_> {
         if !matches!(step, Step::Forward) {
             return step;
         }
+        self.count_answer(status);
         self.ending.grpc_status = grpc_status(&headers);
         self.exchange.response_head(status, &mut headers, &self.request.head(), self.down, Instant::now());
         if let Some(trial) = self.trial {

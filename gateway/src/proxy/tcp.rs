@@ -32,17 +32,13 @@ struct Told {
 /// Serves a connection of which `ahead` has been read.
 pub(crate) async fn serve(visit: Visit, stream: TcpStream, ahead: BytesMut) {
     let (start, wall) = (Instant::now(), SystemTime::now());
-    let passed = Passed::default();
     let mut told = Told::default();
     let far = reach(&visit, &mut told).await;
     let meter = far.is_some().then(|| visit.engine.observe.metrics.stream(told.slot.as_ref(), told.member.as_ref(), told.flags));
+    let passed = Passed { meter, ..Passed::default() };
     let in_flight = told.member.as_ref().map(|m| m.state.enter());
     let ended = OnDrop(|| {
         let (received, sent) = (passed.received.load(Ordering::Relaxed), passed.sent.load(Ordering::Relaxed));
-        if let Some(meter) = &meter {
-            meter.received(received);
-            meter.sent(sent);
-        }
         visit.engine.observe.ended(&Record {
             start: wall,
             duration: start.elapsed(),

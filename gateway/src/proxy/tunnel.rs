@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 
+use crate::observe::StreamMeter;
 use crate::upstream::{Outgoing, Wire};
 
 /// How long nothing may come from either side.
@@ -16,13 +17,35 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// Bytes read at once.
 const CHUNK: usize = 16 * 1024;
 
-/// What passed through.
+/// What passed through, and the meter that hears of it at once.
 #[derive(Debug, Default)]
 pub(super) struct Passed {
     /// From the client.
     pub(super) received: AtomicU64,
     /// To the client.
     pub(super) sent: AtomicU64,
+    /// Of byte streams; upgraded requests are counted when they end.
+    pub(super) meter: Option<StreamMeter>,
+}
+
+/// A direction, as the client sees it.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Received,
+    Sent,
+}
+
+impl Passed {
+    fn count(&self, way: Way, bytes: u64) {
+        let (total, meter) = match way {
+            Way::Received => (&self.received, StreamMeter::received as fn(&StreamMeter, u64)),
+            Way::Sent => (&self.sent, StreamMeter::sent as fn(&StreamMeter, u64)),
+        };
+        total.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(of) = &self.meter {
+            meter(of, bytes);
+        }
+    }
 }
 
 /// Does something in any case: also where the drain time ends a connection, and with it the task.
@@ -36,7 +59,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 
 /// Carries bytes until both sides have ended, one breaks, or nothing comes for too long.
 pub(super) async fn join(near: Wire, near_out: Outgoing, far: Wire, far_out: Outgoing, passed: &Passed) {
-    let both = async { tokio::try_join!(carry(near, far_out, &passed.received), carry(far, near_out, &passed.sent)) };
+    let both = async { tokio::try_join!(carry(near, far_out, passed, Way::Received), carry(far, near_out, passed, Way::Sent)) };
     tokio::select! {
         _ = both => {}
         () = still(passed) => {}
@@ -58,13 +81,13 @@ async fn still(passed: &Passed) {
 }
 
 /// One direction: what was read ahead, then everything until the end, which is passed on.
-async fn carry(from: Wire, mut to: Outgoing, count: &AtomicU64) -> io::Result<()> {
+async fn carry(from: Wire, mut to: Outgoing, passed: &Passed, way: Way) -> io::Result<()> {
     to.drained().await?;
     let (mut from, ahead): (OwnedReadHalf, _) = from.into_parts();
     let mut to: OwnedWriteHalf = to.into_half();
     if !ahead.is_empty() {
         to.write_all(&ahead).await?;
-        count.fetch_add(ahead.len() as u64, Ordering::Relaxed);
+        passed.count(way, ahead.len() as u64);
     }
     let mut chunk = vec![0u8; CHUNK];
     loop {
@@ -73,6 +96,6 @@ async fn carry(from: Wire, mut to: Outgoing, count: &AtomicU64) -> io::Result<()
             return to.shutdown().await;
         }
         to.write_all(&chunk[..n]).await?;
-        count.fetch_add(n as u64, Ordering::Relaxed);
+        passed.count(way, n as u64);
     }
 }

@@ -211,14 +211,15 @@ impl Slot {
     }
     /// Requests in flight and waiting, as a budget sees them.
     fn busy(&self) -> u32 {
-        let used = |resource| self.breaker().meter(resource).used.load(Ordering::Relaxed);
+        let used = |resource| self.breaker.get().map_or(0, |breaker| breaker.meter(resource).used.load(Ordering::Relaxed));
         used(Resource::Request).saturating_add(used(Resource::Pending))
     }
     /// Limits and counts as they are now.
     pub fn usage(&self) -> Usages {
         let view = self.view.load();
         let limits = view.policy.limits;
-        let breaker = self.breaker();
+        let unused = Breaker::default();
+        let breaker = self.breaker.get().map_or(&unused, |breaker| breaker);
         let mut requests = breaker.requests.now(limits.requests);
         if !limits.counts_requests() {
             requests.used = view.members.iter().map(|m| m.state.active()).sum();

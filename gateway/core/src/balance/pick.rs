@@ -27,6 +27,8 @@ pub struct Picked {
     pub member: Arc<Member>,
     /// The policy of the view that it was chosen from.
     pub policy: BackendPolicy,
+    /// Health was ignored (D-42).
+    pub panic: bool,
 }
 
 /// Draws that pass over a host tried before, after the first (V-31).
@@ -54,7 +56,7 @@ impl View {
             let member = &self.members[position as usize];
             let tried = avoid.iter().any(|s| Arc::ptr_eq(s, &member.state));
             if !tried || draw == RESELECTIONS {
-                return Some(Picked { member: member.clone(), policy: self.policy });
+                return Some(Picked { member: member.clone(), policy: self.policy, panic: level.panic });
             }
             draw += 1;
         }

@@ -48,6 +48,7 @@ pub struct Exchange {
     pub(super) tried: SmallVec<[Arc<EndpointState>; 3]>,
     pub(super) member: Option<Arc<Member>>,
     pub(super) in_flight: Option<InFlight>,
+    pub(super) outcome: Option<Outcome>,
     pub(super) ejections: SmallVec<[Ejection; 1]>,
     pub(super) attempts: u32,
     pub(super) connected: bool,
@@ -83,6 +84,7 @@ impl Exchange {
             tried: SmallVec::new(),
             member: None,
             in_flight: None,
+            outcome: None,
             ejections: SmallVec::new(),
             attempts: 0,
             connected: false,
@@ -217,6 +219,7 @@ impl Exchange {
             connect_timeout: policy.connect_timeout,
             idle_timeout: policy.idle_timeout,
             protocol,
+            panic: picked.panic,
         })
     }
 
@@ -294,6 +297,7 @@ impl Exchange {
         if self.in_flight.is_none() {
             return;
         }
+        self.outcome = Some(outcome);
         let ejection = self.member.as_ref().and_then(|member| self.slot()?.judge(member, outcome));
         self.ejections.extend(ejection);
     }

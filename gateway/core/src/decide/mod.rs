@@ -151,6 +151,8 @@ pub struct Attempt {
     pub idle_timeout: Duration,
     /// In what the endpoint is spoken to; never [`UpstreamProtocol::SameAsClient`].
     pub protocol: UpstreamProtocol,
+    /// It was chosen whatever its health, since too few were healthy (D-42).
+    pub panic: bool,
 }
 
 #[cfg(test)]

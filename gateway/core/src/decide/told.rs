@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::balance::outlier::Ejection;
+use crate::balance::outlier::{Ejection, Outcome};
 use crate::balance::{Member, Slot};
 use crate::failure::Flags;
 use crate::policy::Timeouts;
@@ -69,6 +69,10 @@ impl Exchange {
     /// Endpoints that this exchange's attempts have ejected; each is told once. They are out already: views and timers follow.
     pub fn take_ejections(&mut self) -> impl Iterator<Item = Ejection> + '_ {
         self.ejections.drain(..)
+    }
+    /// What the last event made of the attempt, for whoever counts; told once.
+    pub fn take_outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take()
     }
     /// How many attempts there were.
     pub fn attempts(&self) -> u32 {

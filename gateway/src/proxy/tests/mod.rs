@@ -79,7 +79,11 @@ fn started(yaml: &str) -> Gateway {
     let plan = Compiler::new(1).compile(&world, &changes);
     plan.publish_views();
     let metrics = Metrics::new(settings.gateway);
-    let engine = Arc::new(Engine::new(2, Arc::new(Observe { metrics, trials: Trials::default(), log: None }), mpsc::unbounded_channel().0));
+    let engine = Arc::new(Engine::new(
+        2,
+        Arc::new(Observe { metrics, traffic: Arc::default(), trials: Trials::default(), log: None }),
+        mpsc::unbounded_channel().0,
+    ));
     let snapshot = plan.snapshot.expect("a first snapshot");
     engine.published.publish(&snapshot);
     let listeners = Listeners::new(engine.clone(), Handle::current(), Duration::from_millis(500));
