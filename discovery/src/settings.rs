@@ -60,10 +60,11 @@ impl Settings {
     /// Reads isthmus.yaml's part of it; `mesh` is the MeshConfig in force.
     pub fn new(bootstrap: &Bootstrap, mesh: Arc<MeshConfig>) -> Self {
         let id = &bootstrap.gateway;
+        let node = Some(id.node.clone()).filter(|node| !node.is_empty()).or_else(own_node);
         let gateway = GatewayIdentity {
             name: id.name.clone(),
             namespace: id.namespace.clone(),
-            labels: locality::extend(&id.labels, &id.locality, &id.cluster, &id.network, ""),
+            labels: locality::extend(&id.labels, &id.locality, &id.cluster, &id.network, node.as_deref().unwrap_or_default()),
             cluster: id.cluster.clone(),
             network: id.network.clone(),
             locality: id.locality.clone(),
@@ -97,7 +98,7 @@ impl Settings {
         let secrets = bootstrap.remote_secrets.clone().unwrap_or_else(|| mesh.root_namespace.clone());
         Self {
             gateway: Arc::new(gateway),
-            node: Some(id.node.clone()).filter(|node| !node.is_empty()).or_else(own_node),
+            node,
             mesh,
             clusters,
             roots,
@@ -132,7 +133,6 @@ fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
     let asked = [
         ("mesh.discoverySelectors", !mesh.discovery_selectors.is_empty()),
         ("mesh.meshNetworks.gateways", gateways),
-        ("mesh.zoneAwareLbSetting", mesh.zone_aware_lb_setting.is_some()),
         ("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails", mesh.default_config.gateway_topology.forward_client_cert_details.is_some()),
         ("mesh.defaultTrafficPolicy.connectionPool", pool.is_some_and(asks_for_limits)),
     ];
@@ -192,7 +192,7 @@ mesh:
     #[test]
     fn mesh_wide_wishes_that_nothing_fulfils_are_said() {
         for (mesh, want) in [
-            ("zoneAwareLbSetting: {}", Some("mesh.zoneAwareLbSetting")),
+            ("zoneAwareLbSetting: {}", None),
             (
                 "defaultConfig: {gatewayTopology: {forwardClientCertDetails: APPEND_FORWARD}}",
                 Some("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails"),

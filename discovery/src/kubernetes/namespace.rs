@@ -3,9 +3,8 @@
 use isthmus_config::kubernetes;
 use isthmus_config::object::Object;
 use isthmus_core::join::Namespace;
-
-use super::service;
+use isthmus_core::model::Distribution;
 
 pub(super) fn fact(object: &Object<kubernetes::Namespace>) -> Namespace {
-    Namespace { labels: object.meta.labels.clone(), distributes: service::distributes(&object.meta.annotations) }
+    Namespace { labels: object.meta.labels.clone(), distribution: Distribution::annotated(&object.meta.annotations).flatten() }
 }

@@ -4,10 +4,9 @@ use isthmus_config::kubernetes::{PortOrName, Service, ServicePort, ServiceType};
 use isthmus_config::name::Hostname;
 use isthmus_config::object::{Labels, Object};
 use isthmus_core::join::ServiceFact;
-use isthmus_core::model::{ExportTo, Port, Protocol, TargetPort, Unmet};
+use isthmus_core::model::{Distribution, ExportTo, Port, Protocol, TargetPort};
 
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
-const DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 const PERSISTENT_SESSION: &str = "istio.io/persistent-session";
 
 pub(super) fn fact(object: &Object<Service>) -> ServiceFact {
@@ -26,23 +25,10 @@ pub(super) fn fact(object: &Object<Service>) -> ServiceFact {
         }),
         external_name: (external && !spec.external_name.is_empty()).then(|| Hostname::new(&spec.external_name)),
         node_local: &*spec.internal_traffic_policy == "Local",
-        distribution: if is_distribution(&spec.traffic_distribution) {
-            Some(Unmet::Distribution)
-        } else {
-            distributes(&meta.annotations).then_some(Unmet::DistributionByAnnotation)
-        },
+        distribution: Distribution::parse(&spec.traffic_distribution).map(Some).or_else(|| Distribution::annotated(&meta.annotations)),
         persistent_session: meta.labels.contains_key(PERSISTENT_SESSION),
         origin: object.origin.clone(),
     }
-}
-
-/// True where annotations ask for traffic distribution; an unknown word asks for nothing (L-25).
-pub(super) fn distributes(annotations: &Labels) -> bool {
-    annotations.get(DISTRIBUTION).is_some_and(|value| is_distribution(value))
-}
-
-fn is_distribution(value: &str) -> bool {
-    ["PreferClose", "PreferSameZone", "PreferSameNode"].iter().any(|known| known.eq_ignore_ascii_case(value))
 }
 
 fn port(port: &ServicePort) -> Port {

@@ -273,7 +273,8 @@ impl Registry {
             return;
         }
         info!(%locality, "our node says where we stand");
-        let labels = join::locality::extend(&old.labels, locality, &old.cluster, &old.network, "");
+        let node = self.settings.node.clone().unwrap_or_default();
+        let labels = join::locality::extend(&old.labels, locality, &old.cluster, &old.network, &node);
         let gateway = Arc::new(GatewayIdentity { locality: locality.clone(), labels, ..(**old).clone() });
         self.settings.gateway = gateway.clone();
         Arc::make_mut(&mut self.world).gateway = gateway;
@@ -290,8 +291,8 @@ impl Registry {
             None => cluster.namespaces.remove(&name),
         };
         let moved = network != join::network::of_system_namespace(cluster, &mesh);
-        let distributes = |namespace: &Option<Namespace>| namespace.as_ref().is_some_and(|n| n.distributes);
-        let asks_anew = distributes(&old) != distributes(&namespace);
+        let distribution = |namespace: &Option<Namespace>| namespace.as_ref().and_then(|n| n.distribution);
+        let asks_anew = distribution(&old) != distribution(&namespace);
         if shown && moved {
             self.retell(id);
         } else if shown && asks_anew {

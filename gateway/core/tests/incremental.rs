@@ -56,6 +56,7 @@ fn service(name: &str, ports: &[u16], alias: Option<&str>, hidden: bool) -> Arc<
         alias: alias.map(|a| Hostname::new(&format!("{a}.app.svc.cluster.local"))),
         labels: BTreeMap::new(),
         selector: BTreeMap::new(),
+        distribution: None,
         unmet: Vec::new(),
         object: ObjectRef::new(Kind::Service, "app", name),
         origin: Origin::default(),

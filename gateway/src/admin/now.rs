@@ -154,7 +154,7 @@ fn backends(world: &World, compiler: &Compiler) -> Vec<Backend> {
             for subset in &subsets {
                 let key = BackendKey { host: service.hostname.clone(), port: port.number, subset: (*subset).into() };
                 let slot = slots.get(&key).cloned();
-                let supposed = || Compiler::supposed(world, service, rule.as_ref(), &stand, (port.number, subset)).map(Arc::new);
+                let supposed = || compiler.supposed(world, service, rule.as_ref(), &stand, (port.number, subset)).map(Arc::new);
                 let Some(view) = slot.as_ref().map(|s| s.view.load_full()).or_else(supposed) else { continue };
                 let mut rules: Vec<String> = rule.iter().flat_map(|rule| rule.contributors(subset)).map(named).collect();
                 // One that only declares subsets is shown at the whole service, too, as istioctl does.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use isthmus_config::name::Locality;
 use isthmus_config::object::Labels;
 
-use crate::model::{CLUSTER, Endpoint, GatewayIdentity, NETWORK, REGION, SUBZONE, Workload, ZONE};
+use crate::model::{CLUSTER, Endpoint, GatewayIdentity, HOSTNAME, NETWORK, REGION, SUBZONE, Workload, ZONE};
 
 /// The setting that applies to a backend (L-20), whatever it came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +17,13 @@ pub enum Setting {
     /// Every endpoint is priority 0, whatever its locality (L-21).
     #[default]
     Off,
-    /// Shares by locality; no failover (L-30).
-    Distribute(Vec<Distribute>),
+    /// Shares by locality (L-30).
+    Distribute {
+        /// The first that names the gateway's place counts.
+        entries: Vec<Distribute>,
+        /// Where nobody whom the entry names may get traffic, the others do by locality order; else there is no failover.
+        fallback: bool,
+    },
     /// Priorities by labels, then by locality (L-31..L-33).
     Failover {
         /// failoverPriority: label keys, or `key=value` pairs (L-32).
@@ -28,7 +33,21 @@ pub enum Setting {
         /// Group weights steer traffic inside a priority (L-23).
         weighted: bool,
     },
+    /// Priorities by labels, then by region; the zone of each gateway first inside the first priority (L-34).
+    Zoned {
+        /// failoverPriority.
+        labels: Vec<LabelTest>,
+        /// failover.
+        regions: Vec<(Arc<str>, Arc<str>)>,
+        /// Fewer endpoints that may get traffic are not told apart by zone.
+        minimum: u32,
+        /// Where the gateways stand that ask, and how many.
+        callers: Callers,
+    },
 }
+
+/// How many gateways like this one stand where.
+pub type Callers = Arc<Vec<(Locality, u32)>>;
 
 /// One entry of `distribute`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +129,7 @@ impl Stand {
         let mut labels = self.labels.clone();
         let [region, zone, subzone] = locality.parts();
         if !self.locality.is_empty() {
-            labels.retain(|key, _| ![REGION, ZONE, SUBZONE].contains(&&**key));
+            labels.retain(|key, _| ![REGION, ZONE, SUBZONE, HOSTNAME].contains(&&**key));
         }
         Self { locality: locality.clone(), labels: extended(labels, [(REGION, region), (ZONE, zone), (SUBZONE, subzone)]) }
     }
@@ -144,27 +163,38 @@ pub struct Arranged {
     pub groups: Vec<Group>,
     /// Group weights steer traffic (L-23); else endpoints of one priority are drawn by their own weights.
     pub weighted: bool,
+    /// Priorities after the first get traffic only where nobody of the first may.
+    pub reserve: bool,
 }
 
 /// Arranges endpoints. Those that the setting leaves out (L-30) are in no group.
 pub fn arrange(setting: &Setting, stand: &Stand, endpoints: &[&Endpoint]) -> Arranged {
     let groups = by_locality(endpoints);
     match setting {
-        Setting::Off => Arranged { groups, weighted: false },
-        Setting::Distribute(entries) => match Distribute::entry(entries, &stand.locality) {
-            Some(entry) => Arranged { groups: distribute(groups, &entry.to), weighted: true },
-            None => Arranged { groups, weighted: true },
-        },
-        Setting::Failover { labels, regions, weighted } => {
-            let mut groups = groups;
-            if !labels.is_empty() && !stand.labels.is_empty() {
-                groups = by_labels(groups, labels, stand, endpoints);
+        Setting::Off => Arranged { groups, ..Arranged::default() },
+        Setting::Distribute { entries, fallback } => {
+            let Some(entry) = Distribute::entry(entries, &stand.locality) else { return Arranged { groups, weighted: true, reserve: false } };
+            let (mut groups, rest) = distribute(groups, &entry.to);
+            let reserve = *fallback && !groups.is_empty();
+            if *fallback {
+                groups.extend(behind(rest, stand));
+                renumber(&mut groups);
             }
+            Arranged { groups, weighted: true, reserve }
+        }
+        Setting::Failover { labels, regions, weighted } => {
+            let mut groups = by_labels(groups, labels, stand, endpoints);
             if labels.is_empty() || !regions.is_empty() {
                 by_region(&mut groups, regions, stand);
             }
             renumber(&mut groups);
-            Arranged { groups, weighted: *weighted }
+            Arranged { groups, weighted: *weighted, reserve: false }
+        }
+        Setting::Zoned { labels, regions, .. } => {
+            let mut groups = by_labels(groups, labels, stand, endpoints);
+            by_region_alone(&mut groups, regions, stand);
+            renumber(&mut groups);
+            Arranged { groups, ..Arranged::default() }
         }
     }
 }
@@ -190,8 +220,9 @@ pub fn covers(pattern: &str, locality: &Locality) -> bool {
     })
 }
 
-/// Each percent is shared by the groups it claims in proportion to their weight, rounded up; unclaimed groups lose all (L-30).
-fn distribute(groups: Vec<Group>, to: &[(Arc<str>, u32)]) -> Vec<Group> {
+/// Each percent is shared by the groups it claims in proportion to their weight, rounded up; unclaimed groups lose all (L-30):
+/// they are the second list.
+fn distribute(groups: Vec<Group>, to: &[(Arc<str>, u32)]) -> (Vec<Group>, Vec<Group>) {
     let mut shares: Vec<Option<u64>> = vec![None; groups.len()];
     for (pattern, percent) in to {
         let claimed: Vec<usize> = (0..groups.len()).filter(|i| shares[*i].is_none() && covers(pattern, &groups[*i].locality)).collect();
@@ -200,11 +231,30 @@ fn distribute(groups: Vec<Group>, to: &[(Arc<str>, u32)]) -> Vec<Group> {
             shares[i] = Some((groups[i].weight * u64::from(*percent)).div_ceil(total.max(1)));
         }
     }
-    groups.into_iter().zip(shares).filter_map(|(group, share)| Some(Group { weight: share?, ..group })).collect()
+    let (mut named, mut rest) = (Vec::new(), Vec::new());
+    for (group, share) in groups.into_iter().zip(shares) {
+        match share {
+            Some(weight) => named.push(Group { weight, ..group }),
+            None => rest.push(group),
+        }
+    }
+    (named, rest)
 }
 
-/// Splits groups by how many labels agree in order (L-32).
+/// Groups in the default order of localities, after the first priority.
+fn behind(mut groups: Vec<Group>, stand: &Stand) -> Vec<Group> {
+    by_region(&mut groups, &[], stand);
+    for group in &mut groups {
+        group.priority += 1;
+    }
+    groups
+}
+
+/// Splits groups by how many labels agree in order (L-32). A gateway without labels, or no list, changes nothing.
 fn by_labels(groups: Vec<Group>, tests: &[LabelTest], stand: &Stand, endpoints: &[&Endpoint]) -> Vec<Group> {
+    if tests.is_empty() || stand.labels.is_empty() {
+        return groups;
+    }
     // The label whose mismatch, in first place, weighs as much as all others together is the network's.
     let rank = |workload: &Workload| {
         let n = tests.len();
@@ -251,6 +301,20 @@ fn by_region(groups: &mut [Group], regions: &[(Arc<str>, Arc<str>)], stand: &Sta
             (false, _, _) => 3 + u32::from(leads_to.is_some_and(|to| &**to != r)),
         };
         group.priority = group.priority * 5 + own;
+    }
+}
+
+/// Same region, where failover leads, elsewhere (L-34). Weighs less than labels.
+fn by_region_alone(groups: &mut [Group], regions: &[(Arc<str>, Arc<str>)], stand: &Stand) {
+    let region = stand.locality.region();
+    let leads_to = regions.iter().find(|(from, _)| **from == *region).map(|(_, to)| to);
+    for group in groups {
+        let own = match group.locality.region() {
+            here if here == region => 0,
+            there if leads_to.is_some_and(|to| **to == *there) => 1,
+            _ => 2,
+        };
+        group.priority = group.priority * 3 + own;
     }
 }
 
@@ -334,7 +398,8 @@ mod tests {
     }
 
     fn distribute(from: &str, to: &[(&str, u32)]) -> Setting {
-        Setting::Distribute(vec![Distribute { from: from.into(), to: to.iter().map(|(k, w)| ((*k).into(), *w)).collect() }])
+        let entries = vec![Distribute { from: from.into(), to: to.iter().map(|(k, w)| ((*k).into(), *w)).collect() }];
+        Setting::Distribute { entries, fallback: false }
     }
 
     const FIVE: [&str; 5] = ["a r1/z1/s1", "b r1/z1/s2", "c r1/z2/s1", "d r2/z1/s1", "e r3/z1/s1"];

@@ -6,6 +6,7 @@
 
 pub mod breaker;
 mod hash;
+mod level;
 pub mod locality;
 pub mod outlier;
 mod pick;
@@ -15,11 +16,13 @@ mod slot;
 mod suppose;
 mod tally;
 mod view;
+mod zones;
 
 pub use hash::{HashKey, HashTable, Hashed};
+pub use level::Level;
 pub use pick::{Ledger, Picked};
 pub use pool::Pool;
 pub use slot::{BackendKey, EndpointState, InFlight, Slot};
 pub use suppose::Standing;
 pub use tally::Tallied;
-pub use view::{BackendPolicy, Keeping, Lb, Level, Line, Member, Probes, UpstreamProtocol, View, view};
+pub use view::{BackendPolicy, Keeping, Lb, Line, Member, Probes, UpstreamProtocol, View, view};

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use rand::RngCore;
 
+use super::level::Level;
 use super::slot::{EndpointState, Slot};
-use super::view::{BackendPolicy, Level, Member, View};
+use super::view::{BackendPolicy, Member, View};
 
 /// What a decision takes from the running process, or only looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -148,6 +148,10 @@ impl Alias {
         }
         Self { slots }
     }
+    /// The same by shares that sum to 1.
+    pub(super) fn of_shares(shares: &[f64]) -> Self {
+        Self::new(&shares.iter().map(|share| (share * 1e9).round() as u32).collect::<Vec<_>>())
+    }
     /// Draws a position; `random` is any number.
     pub(super) fn draw(&self, random: u64) -> usize {
         let i = (((random >> 32) * self.slots.len() as u64) >> 32) as usize;

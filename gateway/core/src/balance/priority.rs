@@ -49,6 +49,19 @@ pub fn shares(census: &[Census], panic_below: f64) -> Shares {
     Shares { load, panic }
 }
 
+/// The shares where all priorities after the first are a reserve: they get nothing while anybody of the first may get traffic.
+pub fn with_reserve(census: &[Census], panic_below: f64) -> Shares {
+    match census {
+        [first, rest @ ..] if first.healthy > 0 => {
+            let mut shares = shares(&[*first], panic_below);
+            shares.load.resize(1 + rest.len(), 0);
+            shares.panic.resize(1 + rest.len(), false);
+            shares
+        }
+        all => shares(all, panic_below),
+    }
+}
+
 /// Nothing is healthy: in total panic traffic goes by host count, else all to the first priority, which refuses it.
 fn without_health(census: &[Census], panic: &[bool]) -> Vec<u32> {
     let hosts: u32 = census.iter().map(|c| c.total).sum();
@@ -101,6 +114,16 @@ mod tests {
         for (row, hosts, panic_below, want) in rows {
             assert_eq!(load(hosts, panic_below), want, "row {row}");
         }
+    }
+
+    #[test]
+    fn a_reserve_waits_for_the_last_of_the_first() {
+        let load = |hosts: &[(u32, u32)]| {
+            with_reserve(&hosts.iter().map(|(healthy, total)| Census { healthy: *healthy, total: *total }).collect::<Vec<_>>(), 0.0).load
+        };
+        assert_eq!(load(&[(1, 4), (4, 4)]), [100, 0]);
+        assert_eq!(load(&[(0, 4), (2, 4), (4, 4)]), [0, 70, 30]);
+        assert_eq!(load(&[(0, 4)]), [100]);
     }
 
     #[test]

@@ -13,12 +13,13 @@ use std::time::Duration;
 use isthmus_config::name::Locality;
 
 use super::breaker::Limits;
-use super::hash::HashTable;
+use super::level::{Level, by_health};
 use super::locality::{Arranged, Setting, Stand, arrange};
 use super::outlier::OutlierPolicy;
-use super::pool::{Alias, Pool};
-use super::priority::{Census, effective_weight, shares};
+use super::pool::Pool;
+use super::priority::{Census, shares, with_reserve};
 use super::slot::EndpointState;
+use super::zones::zone_shares;
 use crate::model::{Address, Endpoint, Health};
 
 /// How an endpoint is chosen (contract 1.5, loadBalancer).
@@ -184,47 +185,6 @@ impl Member {
     }
 }
 
-/// One priority.
-#[derive(Debug)]
-pub struct Level {
-    /// Percent of the traffic that it gets.
-    pub load: u32,
-    /// Health is ignored in it (D-42).
-    pub panic: bool,
-    /// How many of its endpoints may get traffic.
-    pub census: Census,
-    /// One pool, or one per locality where localities are weighted.
-    pub pools: Vec<Pool>,
-    /// Draws a pool by weight and health, where there are several.
-    draw: Option<Alias>,
-    /// Hash to place in `hashed`, where the policy hashes.
-    table: Option<HashTable>,
-    hashed: Vec<u32>,
-}
-
-impl Level {
-    pub(super) fn pool(&self, random: impl FnOnce() -> u64) -> Option<&Pool> {
-        match &self.draw {
-            Some(alias) => self.pools.get(alias.draw(random())),
-            None => self.pools.first(),
-        }
-    }
-    /// The member for a hash; `attempt` moves on from the first.
-    pub(super) fn by_hash(&self, hash: u64, attempt: u32) -> Option<u32> {
-        let place = self.table.as_ref()?.position(hash, attempt)?;
-        self.hashed.get(place as usize).copied()
-    }
-    /// The share of each pool, in order; sums to 1 unless nothing may get traffic.
-    pub fn pool_shares(&self) -> Vec<f64> {
-        let weights: Vec<f64> = self.pools.iter().map(|p| if self.pools.len() == 1 { 1.0 } else { self.pool_weight(p) }).collect();
-        let sum: f64 = weights.iter().sum();
-        weights.iter().map(|w| if sum > 0.0 { w / sum } else { 0.0 }).collect()
-    }
-    fn pool_weight(&self, pool: &Pool) -> f64 {
-        if self.panic { pool.eligible.len() as f64 } else { effective_weight(pool.weight, pool.census) }
-    }
-}
-
 /// The endpoints and tables of one backend.
 #[derive(Debug)]
 pub struct View {
@@ -272,7 +232,7 @@ pub(super) fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Memb
     let count = |positions: &mut dyn Iterator<Item = &u32>| census(positions.map(|i| &*members[*i as usize]));
     let of_tier = |tier: usize| arranged.groups.iter().filter(move |g| g.priority as usize == tier);
     let tallies: Vec<Census> = (0..tiers).map(|tier| count(&mut of_tier(tier).flat_map(|g| &g.members))).collect();
-    let shares = shares(&tallies, f64::from(policy.panic_below));
+    let shares = if arranged.reserve { with_reserve } else { shares }(&tallies, f64::from(policy.panic_below));
     let cursor = |tier: usize, locality: Option<&Locality>| {
         let before = previous.and_then(|v| v.levels.get(tier)?.pools.iter().find(|p| p.locality.as_ref() == locality));
         before.map_or_else(|| Arc::new(AtomicU64::new(seed)), |p| p.cursor.clone())
@@ -281,7 +241,8 @@ pub(super) fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Memb
         .map(|tier| {
             let panic = shares.panic[tier];
             let may = |i: &u32| panic_or(panic, &members[*i as usize]);
-            let pools: Vec<Pool> = pooled(&arranged, tier)
+            let zones = if tier == 0 && !panic { by_zone(&line, policy.lb, &arranged, count) } else { None };
+            let pools: Vec<Pool> = pooled(&arranged, tier, zones.is_some())
                 .into_iter()
                 .map(|(locality, weight, positions)| {
                     let eligible = positions.iter().copied().filter(may).collect();
@@ -289,7 +250,8 @@ pub(super) fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Memb
                     Pool::new(locality, weight, count(&mut positions.iter()), eligible, policy.lb, &members, cursor)
                 })
                 .collect();
-            level(shares.load[tier], panic, tallies[tier], pools, policy.lb, &members)
+            let shares_of = zones.unwrap_or_else(|| by_health(&pools, panic));
+            Level::new(shares.load[tier], panic, tallies[tier], pools, &shares_of, policy.lb, &members)
         })
         .collect();
     View { policy, line, members, levels, parted: Vec::new() }
@@ -310,52 +272,23 @@ fn panic_or(panic: bool, member: &Member) -> bool {
     member.is_eligible() || (panic && !matches!(member.endpoint.address, Address::Unresolved(..)))
 }
 
-/// The pools of a priority: locality (where localities are weighted), weight, positions.
-fn pooled(arranged: &Arranged, tier: usize) -> Vec<(Option<Locality>, u64, Vec<u32>)> {
+/// The shares of the first priority's localities where zones are told apart (L-34); tables of hashes know no zones.
+fn by_zone(line: &Line, lb: Lb, arranged: &Arranged, count: impl Fn(&mut dyn Iterator<Item = &u32>) -> Census) -> Option<Vec<f64>> {
+    let Setting::Zoned { minimum, callers, .. } = &*line.setting else { return None };
+    let first = arranged.groups.iter().filter(|g| g.priority == 0);
+    let healthy: Vec<(&Locality, u32)> = first.map(|g| (&g.locality, count(&mut g.members.iter()).healthy)).collect();
+    if lb.hashes() { None } else { zone_shares(&line.stand.locality, &healthy, callers, *minimum) }
+}
+
+/// The pools of a priority: locality (where localities have shares of their own), weight, positions.
+fn pooled(arranged: &Arranged, tier: usize, zoned: bool) -> Vec<(Option<Locality>, u64, Vec<u32>)> {
     let groups = arranged.groups.iter().filter(|g| g.priority as usize == tier);
-    if arranged.weighted {
+    if arranged.weighted || zoned {
         return groups.map(|g| (Some(g.locality.clone()), g.weight, g.members.clone())).collect();
     }
     let mut positions: Vec<u32> = groups.flat_map(|g| g.members.iter().copied()).collect();
     positions.sort_unstable();
     vec![(None, 1, positions)]
-}
-
-fn level(load: u32, panic: bool, census: Census, pools: Vec<Pool>, lb: Lb, members: &[Arc<Member>]) -> Level {
-    let mut level = Level { load, panic, census, pools, draw: None, table: None, hashed: Vec::new() };
-    if level.pools.len() > 1 {
-        let weights: Vec<f64> = level.pools.iter().map(|p| level.pool_weight(p)).collect();
-        let most = weights.iter().copied().fold(0.0, f64::max);
-        if most > 0.0 {
-            level.draw = Some(Alias::new(&weights.iter().map(|w| (w / most * 1e6).round() as u32).collect::<Vec<_>>()));
-        }
-    }
-    if lb.hashes() {
-        level.hashed = level.pools.iter().flat_map(|p| p.eligible.iter().copied()).collect();
-        let hosts: Vec<&str> = level.hashed.iter().map(|i| &*members[*i as usize].host).collect();
-        let weights = hash_weights(&level.pools, members);
-        level.table = match lb {
-            Lb::RingHash { minimum } => Some(HashTable::ring(&hosts, &weights, minimum)),
-            Lb::Maglev { size } => Some(HashTable::maglev(&hosts, &weights, size)),
-            Lb::RoundRobin | Lb::LeastRequest | Lb::Random | Lb::Passthrough => None,
-        };
-    }
-    level
-}
-
-/// Host weights for a hash: by locality weight where localities are weighted, whatever their health (contract/envoy.md 3.3).
-fn hash_weights(pools: &[Pool], members: &[Arc<Member>]) -> Vec<u32> {
-    let weight = |i: &u32| members[*i as usize].weight();
-    if pools.len() < 2 {
-        return pools.iter().flat_map(|p| p.eligible.iter().map(weight)).collect();
-    }
-    let sum: u64 = pools.iter().map(|p| p.weight).sum();
-    let of = |p: &Pool, i: &u32| {
-        let own: u64 = p.eligible.iter().map(|j| u64::from(weight(j))).sum();
-        let share = p.weight as f64 / sum.max(1) as f64 * f64::from(weight(i)) / own.max(1) as f64;
-        (share * 1e6).round().max(1.0) as u32
-    };
-    pools.iter().flat_map(|p| p.eligible.iter().map(move |i| of(p, i))).collect()
 }
 
 impl View {
@@ -376,7 +309,7 @@ impl View {
     pub fn odds(&self) -> Vec<f64> {
         let mut odds = vec![0.0; self.members.len()];
         for level in &self.levels {
-            for (pool, share) in level.pools.iter().zip(level.pool_shares()) {
+            for (pool, share) in level.pools.iter().zip(&level.shares) {
                 for (i, own) in pool.odds(self.policy.lb, &self.members) {
                     odds[i as usize] += f64::from(level.load) / 100.0 * share * own;
                 }

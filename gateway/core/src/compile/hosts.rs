@@ -6,13 +6,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use isthmus_config::name::Hostname;
+use isthmus_config::name::{Hostname, Locality};
 
 use super::few::Few;
 use super::lookup::Rules;
 use super::merge::Rule;
 use super::resolve::{Effective, HashRule, hash_for, hash_rules};
-use crate::balance::locality::Stand;
+use crate::balance::locality::{Callers, Setting, Stand};
 use crate::balance::{BackendKey, HashKey, Line, Slot, View, view};
 use crate::model::{Endpoint, GatewayIdentity, Protocol, Resolution, Service, World};
 
@@ -92,6 +92,13 @@ pub(super) struct Host<R: Ord> {
     pub(super) backends: Vec<Backend>,
 }
 
+/// What locality rules know of this side.
+#[derive(Debug)]
+struct Place {
+    stand: Arc<Stand>,
+    callers: Callers,
+}
+
 /// Every host that routes name. `R` names a reader.
 #[derive(Debug)]
 pub(super) struct Hosts<R: Ord> {
@@ -99,6 +106,8 @@ pub(super) struct Hosts<R: Ord> {
     seed: u64,
     /// Where the gateway stands, and by which identity that was told.
     stand: Option<(Arc<GatewayIdentity>, Arc<Stand>)>,
+    /// Where gateways like this one stand.
+    callers: Callers,
     /// How many views were made since [`Self::take_runs`].
     runs: u64,
 }
@@ -106,7 +115,7 @@ pub(super) struct Hosts<R: Ord> {
 impl<R: Ord + Clone> Hosts<R> {
     /// No host yet; the turns of ROUND_ROBIN begin where `seed` says.
     pub(super) fn new(seed: u64) -> Self {
-        Self { records: HashMap::new(), seed, stand: None, runs: 0 }
+        Self { records: HashMap::new(), seed, stand: None, callers: Callers::default(), runs: 0 }
     }
 
     /// The host's record, made where it is missing. The reader is run again when the facts change.
@@ -135,6 +144,20 @@ impl<R: Ord + Clone> Hosts<R> {
         true
     }
 
+    /// Takes in where gateways like this one stand; tells the hosts whose backends that concerns, where it differs.
+    pub(super) fn stand_beside(&mut self, callers: Vec<(Locality, u32)>) -> Vec<Hostname> {
+        if *self.callers == callers {
+            return Vec::new();
+        }
+        self.callers = Arc::new(callers);
+        let zoned = |r: &Host<R>| r.backends.iter().any(|b| matches!(*b.view.line.setting, Setting::Zoned { .. }));
+        self.records.iter().filter(|(_, r)| zoned(r)).map(|(host, _)| host.clone()).collect()
+    }
+
+    fn place(&mut self, world: &World) -> Place {
+        Place { stand: self.stand(world), callers: self.callers.clone() }
+    }
+
     fn stand(&mut self, world: &World) -> Arc<Stand> {
         match &self.stand {
             Some((gateway, stand)) if Arc::ptr_eq(gateway, &world.gateway) => stand.clone(),
@@ -148,13 +171,13 @@ impl<R: Ord + Clone> Hosts<R> {
 
     /// The slot of a backend whose facts say that it exists, made where it is missing.
     pub(super) fn slot(&mut self, world: &World, key: &BackendKey) -> Option<Arc<Slot>> {
-        let stand = self.stand(world);
+        let place = self.place(world);
         let record = self.records.get_mut(&key.host)?;
         if let Some(backend) = record.backend(key) {
             return Some(backend.slot.clone());
         }
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let view = record.view(world, &stand, (key.port, &key.subset), None, self.seed >> 33)?;
+        let view = record.view(world, &place, (key.port, &key.subset), None, self.seed >> 33)?;
         self.runs += 1;
         let slot = Arc::new(Slot::new(key.clone(), view));
         let view = slot.view.load_full();
@@ -165,6 +188,21 @@ impl<R: Ord + Clone> Hosts<R> {
         Some(slot)
     }
 
+    /// What the slot of a backend would show that no route sends to; `None` where there is no such port or subset.
+    pub(super) fn supposed(
+        &self,
+        world: &World,
+        service: &Arc<Service>,
+        rule: Option<&Arc<Rule>>,
+        stand: &Arc<Stand>,
+        (port, subset): (u16, &str),
+    ) -> Option<View> {
+        let host: Host<R> =
+            Host { service: Some(service.clone()), rule: rule.cloned(), facts: Arc::default(), readers: Few::default(), backends: Vec::new() };
+        let place = Place { stand: stand.clone(), callers: self.callers.clone() };
+        host.view(world, &place, (port, subset), None, 0)
+    }
+
     /// How many views were made since the last time.
     pub(super) fn take_runs(&mut self) -> u64 {
         std::mem::take(&mut self.runs)
@@ -172,13 +210,13 @@ impl<R: Ord + Clone> Hosts<R> {
 
     /// Makes the views of a host's backends anew and adds those that differ to `changed`.
     pub(super) fn refresh(&mut self, world: &World, host: &Hostname, changed: &mut Vec<(Arc<Slot>, Arc<View>)>) {
-        let stand = self.stand(world);
+        let place = self.place(world);
         let Some(record) = self.records.get(host) else { return };
         let mut fresh = Vec::new();
         for (at, backend) in record.backends.iter().enumerate() {
             self.runs += 1;
             let BackendKey { port, subset, .. } = &backend.slot.key;
-            let view = record.view(world, &stand, (*port, subset), Some(&backend.view), self.seed >> 33);
+            let view = record.view(world, &place, (*port, subset), Some(&backend.view), self.seed >> 33);
             fresh.extend(view.filter(|v| !same(v, &backend.view)).map(|view| (at, Arc::new(view))));
         }
         let Some(record) = self.records.get_mut(host) else { return };
@@ -244,12 +282,13 @@ impl<R: Ord> Host<R> {
         self.place(key).ok().map(|at| &mut self.backends[at])
     }
 
-    fn view(&self, world: &World, stand: &Arc<Stand>, (port, subset): (u16, &str), previous: Option<&View>, seed: u64) -> Option<View> {
+    fn view(&self, world: &World, place: &Place, (port, subset): (u16, &str), previous: Option<&View>, seed: u64) -> Option<View> {
         let service = self.service.as_ref()?;
         let number = service.port(port)?;
         let effective = self.effective(world, port, subset);
         let policy = effective.policy(number.protocol, &world.mesh);
-        let line = Line { setting: Arc::new(effective.locality(&world.mesh)), stand: stand.clone(), outlier: effective.outlier().map(Arc::new) };
+        let setting = effective.locality(&world.mesh, service.distribution, &place.callers);
+        let line = Line { setting: Arc::new(setting), stand: place.stand.clone(), outlier: effective.outlier().map(Arc::new) };
         let labels = match subset {
             "" => None,
             name => Some(&self.rule.as_ref()?.subset(name)?.labels),
@@ -265,18 +304,6 @@ impl<R: Ord> Host<R> {
     fn effective<'a>(&'a self, world: &'a World, port: u16, subset: &str) -> Effective<'a> {
         Effective::of(self.rule.as_deref(), subset, port, &world.mesh)
     }
-}
-
-/// What the slot of a backend would show that no route sends to; `None` where there is no such port or subset.
-pub(super) fn supposed(
-    world: &World,
-    service: &Arc<Service>,
-    rule: Option<&Arc<Rule>>,
-    stand: &Arc<Stand>,
-    (port, subset): (u16, &str),
-) -> Option<View> {
-    let host: Host<()> = Host { service: Some(service.clone()), rule: rule.cloned(), ..Host::default() };
-    host.view(world, stand, (port, subset), None, 0)
 }
 
 /// True where two views show the same.

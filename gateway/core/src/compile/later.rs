@@ -9,13 +9,12 @@ use isthmus_config::istio::destination_rule::{ClientTlsMode, ConnectionPoolSetti
 use isthmus_config::istio::gateway::Gateway;
 use isthmus_config::istio::service_entry::{Resolution, ServiceEntry};
 use isthmus_config::istio::virtual_service::VirtualService;
-use isthmus_config::name::Hostname;
 use isthmus_config::object::{Kind, Object, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
 
 use super::report::code;
 use crate::join::kubernetes_name;
-use crate::model::{Catalog, Changes, Service, Unmet, World};
+use crate::model::{Changes, Service, Unmet, World};
 
 /// Reads changed objects anew; true where a line may differ.
 pub(super) fn update(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &World, changes: &Changes) -> bool {
@@ -40,7 +39,7 @@ pub(super) fn update(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &Worl
         let found = match object.kind {
             Kind::DestinationRule => documents.destination_rules.get(&name).map(|o| destination_rule(o, object)),
             Kind::Gateway => documents.gateways.get(&name).map(|o| gateway(o, object)),
-            Kind::ServiceEntry => documents.service_entries.get(&name).map(|o| service_entry(o, object, &world.catalog)),
+            Kind::ServiceEntry => documents.service_entries.get(&name).map(|o| service_entry(o, object)),
             Kind::EnvoyFilter => documents.envoy_filters.get(&name).map(|o| vec![line(o, object, "spec.configPatches", "EnvoyFilter patches")]),
             Kind::VirtualService => documents.virtual_services.get(&name).map(|o| virtual_service(o, object)),
             Kind::WorkloadEntry => documents.workload_entries.get(&name).map(|o| workload_entry(o, object)),
@@ -74,13 +73,7 @@ fn services(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &World, change
 }
 
 fn unmet_line(service: &Service, unmet: Unmet) -> Problem {
-    let later = |path: &str, about: &str| Problem::new(Severity::Warning, code::NOT_YET, format!("not in force yet: {about}")).at(path);
     let problem = match unmet {
-        Unmet::Distribution => later("spec.trafficDistribution", "traffic distribution by locality"),
-        Unmet::DistributionByAnnotation => later("metadata.annotations", "traffic distribution by locality"),
-        Unmet::DistributionByNamespace => {
-            later("metadata.namespace", "traffic distribution by locality, which an annotation of the namespace asks for")
-        }
         Unmet::OwnNode => {
             let message = "no endpoint is used: only those of the gateway's own node may be, and which node that is has not been told";
             Problem::new(Severity::Warning, code::LEFT_OUT, message).at("spec.internalTrafficPolicy").hint("set gateway.node in isthmus.yaml")
@@ -121,17 +114,11 @@ fn workload_entry(object: &Object<WorkloadEntry>, name: &ObjectRef) -> Vec<Probl
     is_behind_gateway(&object.spec).then(|| line(object, name, "spec.network", THROUGH_GATEWAY)).into_iter().collect()
 }
 
-fn service_entry(object: &Object<ServiceEntry>, name: &ObjectRef, catalog: &Catalog) -> Vec<Problem> {
-    const DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+fn service_entry(object: &Object<ServiceEntry>, name: &ObjectRef) -> Vec<Problem> {
     let mut lines = match object.spec.resolution {
         Resolution::DynamicDns => vec![line(object, name, "spec.resolution", "names taken from the request")],
         Resolution::None | Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => Vec::new(),
     };
-    if object.meta.annotations.contains_key(DISTRIBUTION) {
-        lines.push(line(object, name, "metadata.annotations", "traffic distribution by locality"));
-    } else if object.spec.hosts.iter().filter_map(|h| catalog.services.get(&Hostname::new(h))).any(|s| s.object == *name && !s.unmet.is_empty()) {
-        lines.push(line(object, name, "metadata.namespace", "traffic distribution by locality, which an annotation of the namespace asks for"));
-    }
     let behind = object.spec.endpoints.iter().enumerate().filter(|(_, e)| is_behind_gateway(e));
     lines.extend(behind.map(|(i, _)| line(object, name, format!("spec.endpoints[{i}].network"), THROUGH_GATEWAY)));
     lines
@@ -174,7 +161,6 @@ fn blocks(found: &mut Vec<(String, &'static str)>, path: &str, lb: Option<&LoadB
         add(
             "loadBalancer",
             &[
-                (lb.zone_aware_lb_setting.is_some(), "zoneAwareLbSetting", "zone-aware load balancing"),
                 (lb.warmup.is_some(), "warmup", "warm-up"),
                 (lb.warmup_duration_secs.is_some(), "warmupDurationSecs", "warm-up"),
                 (lb.backend_utilization.is_some(), "backendUtilization", "load reports of backends"),

@@ -145,6 +145,7 @@ impl Compiler {
         let mut pass = passes::Pass::default();
         self.hosts(world, changes, &mut pass);
         self.listeners(world, changes, &mut pass);
+        self.callers(world, changes, &mut pass);
         self.bind(world, changes, &mut pass);
         self.fragments(world, &mut pass);
         self.virtual_hosts(&mut pass);
@@ -168,8 +169,15 @@ impl Compiler {
         slots
     }
     /// The view that a backend would have that no route sends to; `None` where there is no such port or subset.
-    pub fn supposed(world: &World, service: &Arc<Service>, rule: Option<&Arc<Rule>>, stand: &Arc<Stand>, backend: (u16, &str)) -> Option<View> {
-        hosts::supposed(world, service, rule, stand, backend)
+    pub fn supposed(
+        &self,
+        world: &World,
+        service: &Arc<Service>,
+        rule: Option<&Arc<Rule>>,
+        stand: &Arc<Stand>,
+        backend: (u16, &str),
+    ) -> Option<View> {
+        self.table.supposed(world, service, rule, stand, backend)
     }
     /// The DestinationRule lookup in force.
     pub fn rules(&self) -> &Rules {

@@ -1,10 +1,10 @@
 //! The passes over a compiler's records, in order, each noting for the next what is to be run again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use isthmus_config::mesh::PathNormalizationType;
-use isthmus_config::name::Hostname;
+use isthmus_config::name::{ClusterId, Hostname, Locality};
 use isthmus_config::object::{Kind, ObjectRef};
 
 use super::bind::{Binding, Bound, bind};
@@ -13,7 +13,7 @@ use super::listeners::{Family, Planned, plan, tls_problem, translates};
 use super::vhosts::{self, Inputs};
 use super::{Compiler, Counters, Entry, Plan, Report, later};
 use crate::balance::{Slot, View};
-use crate::model::{Changes, NamespacedName, World};
+use crate::model::{Changes, Health, NamespacedName, World};
 use crate::route::PathNormalization;
 use crate::snapshot::{ConnectionOptions, ListenKey, Listener, Snapshot};
 
@@ -93,6 +93,26 @@ impl Compiler {
             .values()
             .flat_map(|p| p.servers.iter().filter(|s| s.redirect).flat_map(|s| s.hosts.iter().map(|(_, h)| (p.key.clone(), h.clone()))));
         pass.hosts.extend(redirects);
+    }
+
+    /// Where gateways like this one stand, as the endpoints of the Services that select it tell (L-34).
+    pub(super) fn callers(&mut self, world: &World, changes: &Changes, pass: &mut Pass) {
+        let own = &self.plans.services;
+        if !(changes.all || pass.replanned || changes.endpoints.iter().any(|h| own.contains(h))) {
+            return;
+        }
+        let endpoints = own.iter().filter_map(|host| world.catalog.endpoints.get(host)).flat_map(|list| list.iter());
+        let gateways: BTreeMap<(&ClusterId, &str, &str), &Locality> = endpoints
+            .filter(|e| e.health == Health::Healthy && !e.workload.name.is_empty())
+            .map(|e| ((&e.workload.cluster, &*e.workload.namespace, &*e.workload.name), &e.workload.locality))
+            .collect();
+        let mut callers: BTreeMap<&Locality, u32> = BTreeMap::new();
+        for locality in gateways.into_values() {
+            *callers.entry(locality).or_default() += 1;
+        }
+        for host in self.table.stand_beside(callers.into_iter().map(|(locality, n)| (locality.clone(), n)).collect()) {
+            self.table.refresh(world, &host, &mut pass.views);
+        }
     }
 
     /// VirtualServices to servers; notes the fragments that are missing and the hosts that gain or lose an offer.

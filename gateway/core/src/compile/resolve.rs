@@ -3,24 +3,25 @@
 //! Blocks are replaced whole, never merged field by field (D-22). What is asked for here and comes with later work is
 //! reported by `later`, not by this file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use isthmus_config::istio::annotations;
 use isthmus_config::istio::destination_rule as istio;
 use isthmus_config::istio::destination_rule::{
-    ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, H2UpgradePolicy, LoadBalancerSettings, OutlierDetection, PortTrafficPolicy,
-    RetryBudget, SimpleLb, TrafficPolicy,
+    ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, Failover, H2UpgradePolicy, LoadBalancerSettings, LocalityLoadBalancerSetting,
+    OutlierDetection, PortTrafficPolicy, RetryBudget, SimpleLb, TrafficPolicy, ZoneAwareLoadBalancerSetting,
 };
 use isthmus_config::mesh::MeshConfig;
 use isthmus_config::object::Labels;
 
 use super::merge::Rule;
 use crate::balance::breaker::{Budget, Limits};
-use crate::balance::locality::{Distribute, LabelTest, Setting};
+use crate::balance::locality::{Callers, Distribute, LabelTest, Setting};
 use crate::balance::outlier::OutlierPolicy;
 use crate::balance::{BackendPolicy, HashKey, Keeping, Lb, Probes, UpstreamProtocol};
-use crate::model::Protocol;
+use crate::model::{Distribution, HOSTNAME, NETWORK, Protocol, REGION, SUBZONE, ZONE};
 
 /// The blocks in force for one port and subset.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,6 +107,10 @@ impl<'a> Effective<'a> {
         self.rule?.sources.iter().find_map(|source| read(&source.meta.annotations))
     }
 
+    fn switch(&self, key: &str) -> bool {
+        self.annotation(|all| annotations::switch(all, key)).unwrap_or_default()
+    }
+
     /// The policy that a view is made from.
     pub fn policy(&self, protocol: Protocol, mesh: &MeshConfig) -> BackendPolicy {
         const UNUSED_FOR: Duration = Duration::from_secs(3600);
@@ -160,28 +165,42 @@ impl<'a> Effective<'a> {
         }
     }
 
-    /// The locality setting that applies (L-20..L-23).
-    pub fn locality(&self, mesh: &MeshConfig) -> Setting {
-        let asked = self.load_balancer.and_then(|lb| lb.locality_lb_setting.as_ref());
-        let zoned = self.load_balancer.is_some_and(|lb| lb.zone_aware_lb_setting.is_some());
-        let Some(setting) = asked.or(mesh.locality_lb_setting.as_ref().filter(|_| !zoned)) else {
-            return if self.guarded && !zoned {
-                Setting::Failover { labels: Vec::new(), regions: Vec::new(), weighted: false }
-            } else {
-                Setting::Off
-            };
-        };
+    /// The locality setting that applies: the first that is there (L-20). `wanted` is what the service itself asks for, `callers` where
+    /// gateways like this one stand.
+    pub fn locality(&self, mesh: &MeshConfig, wanted: Option<Distribution>, callers: &Callers) -> Setting {
+        let own = self.load_balancer;
+        if let Some(zoned) = own.and_then(|lb| lb.zone_aware_lb_setting.as_ref()) {
+            return by_zone(zoned, callers);
+        }
+        if let Some(setting) = own.and_then(|lb| lb.locality_lb_setting.as_ref()) {
+            return self.by_locality(setting);
+        }
+        if let Some(wanted) = wanted {
+            return near(wanted);
+        }
+        if let Some(zoned) = &mesh.zone_aware_lb_setting {
+            return by_zone(zoned, callers);
+        }
+        match &mesh.locality_lb_setting {
+            Some(setting) => self.by_locality(setting),
+            None => self.by_locality(&LocalityLoadBalancerSetting::default()),
+        }
+    }
+
+    /// L-21..L-23.
+    fn by_locality(&self, setting: &LocalityLoadBalancerSetting) -> Setting {
         if setting.enabled == Some(false) {
             return Setting::Off;
         }
         if !setting.distribute.is_empty() {
             let to = |d: &istio::Distribute| d.to.iter().map(|(pattern, percent)| (pattern.as_str().into(), *percent)).collect();
-            return Setting::Distribute(setting.distribute.iter().map(|d| Distribute { from: d.from.as_str().into(), to: to(d) }).collect());
+            let entries = setting.distribute.iter().map(|d| Distribute { from: d.from.as_str().into(), to: to(d) }).collect();
+            return Setting::Distribute { entries, fallback: self.switch(annotations::DISTRIBUTE_FALLBACK) };
         }
         if !self.guarded {
             return Setting::Off;
         }
-        let regions: Vec<_> = setting.failover.iter().map(|f| (f.from.as_str().into(), f.to.as_str().into())).collect();
+        let regions = regions(&setting.failover);
         let labels = LabelTest::list(&setting.failover_priority);
         Setting::Failover { weighted: !labels.is_empty() || !regions.is_empty(), labels, regions }
     }
@@ -219,6 +238,33 @@ impl<'a> Effective<'a> {
 /// A number of Istio's API, where 0 is unset.
 fn above_zero(number: i32) -> Option<u32> {
     u32::try_from(number).ok().filter(|n| *n > 0)
+}
+
+fn regions(failover: &[Failover]) -> Vec<(Arc<str>, Arc<str>)> {
+    failover.iter().map(|f| (f.from.as_str().into(), f.to.as_str().into())).collect()
+}
+
+/// L-34. Fewer than six endpoints are not told apart by zone unless the setting says otherwise.
+fn by_zone(setting: &ZoneAwareLoadBalancerSetting, callers: &Callers) -> Setting {
+    const MINIMUM: u64 = 6;
+    if setting.enabled == Some(false) {
+        return Setting::Off;
+    }
+    Setting::Zoned {
+        labels: LabelTest::list(&setting.failover_priority),
+        regions: regions(&setting.failover),
+        minimum: u32::try_from(setting.min_cluster_size.unwrap_or(MINIMUM)).unwrap_or(u32::MAX),
+        callers: callers.clone(),
+    }
+}
+
+/// What a service asks for itself works without outlier detection (L-25).
+fn near(wanted: Distribution) -> Setting {
+    let labels = match wanted {
+        Distribution::SameZone => &[NETWORK, REGION, ZONE][..],
+        Distribution::SameNode => &[NETWORK, REGION, ZONE, SUBZONE, HOSTNAME],
+    };
+    Setting::Failover { labels: LabelTest::list(labels), regions: Vec::new(), weighted: true }
 }
 
 /// The port-level entry for a service port.

@@ -40,33 +40,51 @@ pub(super) fn lined_up(view: &View) -> String {
     match &*view.line.setting {
         Setting::Off if view.line.outlier.is_none() => "all alike, wherever they are: without outlierDetection there is no failover".to_owned(),
         Setting::Off => "all alike, wherever they are".to_owned(),
-        Setting::Distribute(entries) => match Distribute::entry(entries, &stand.locality) {
+        Setting::Distribute { entries, fallback } => match Distribute::entry(entries, &stand.locality) {
             Some(entry) => {
                 let to: Vec<String> = entry.to.iter().map(|(pattern, percent)| format!("{percent} % to {pattern}")).collect();
-                format!("distribute from {}: {}; nowhere else", entry.from, to.join(", "))
+                let rest = if *fallback { "elsewhere, the nearest first, only while nobody there may get traffic" } else { "nowhere else" };
+                format!("distribute from {}: {}; {rest}", entry.from, to.join(", "))
             }
             None => format!("distribute has no entry for {}: all alike, wherever they are", named(stand)),
         },
-        Setting::Failover { labels, regions, .. } => failover(labels, regions, stand),
+        Setting::Failover { labels, regions, .. } => {
+            let mut words = labelled(labels, stand);
+            if labels.is_empty() || !regions.is_empty() {
+                words.push(format!("from {}: same subzone, same zone, same region", named(stand)));
+                words.push(elsewhere(regions, stand));
+            }
+            words.join(", ")
+        }
+        Setting::Zoned { labels, regions, minimum, callers } => {
+            let mut words = labelled(labels, stand);
+            words.push(format!("from {}: same region", named(stand)));
+            words.push(elsewhere(regions, stand));
+            words.push(match callers.iter().map(|(_, n)| n).sum::<u32>() {
+                0 => "zones alike, since no Service tells where the gateways stand".to_owned(),
+                n => format!("in the first priority, of at least {minimum} endpoints, the zone of each of {n} gateways first"),
+            });
+            words.join(", ")
+        }
     }
 }
 
-fn failover(labels: &[LabelTest], regions: &[(Arc<str>, Arc<str>)], stand: &Stand) -> String {
-    let mut words = Vec::new();
-    if !labels.is_empty() && stand.labels.is_empty() {
-        words.push("failoverPriority has no effect, since the gateway has no labels".to_owned());
-    } else if !labels.is_empty() {
-        let labels: Vec<String> = labels.iter().map(ToString::to_string).collect();
-        words.push(format!("those first that agree with the gateway in {}", labels.join(", then ")));
+fn labelled(labels: &[LabelTest], stand: &Stand) -> Vec<String> {
+    if labels.is_empty() {
+        return Vec::new();
     }
-    if labels.is_empty() || !regions.is_empty() {
-        words.push(format!("from {}: same subzone, same zone, same region", named(stand)));
-        match regions.iter().find(|(from, _)| **from == *stand.locality.region()) {
-            Some((_, to)) => words.push(format!("then {to}, then elsewhere")),
-            None => words.push("then elsewhere".to_owned()),
-        }
+    if stand.labels.is_empty() {
+        return vec!["failoverPriority has no effect, since the gateway has no labels".to_owned()];
     }
-    words.join(", ")
+    let labels: Vec<String> = labels.iter().map(ToString::to_string).collect();
+    vec![format!("those first that agree with the gateway in {}", labels.join(", then "))]
+}
+
+fn elsewhere(regions: &[(Arc<str>, Arc<str>)], stand: &Stand) -> String {
+    match regions.iter().find(|(from, _)| **from == *stand.locality.region()) {
+        Some((_, to)) => format!("then {to}, then elsewhere"),
+        None => "then elsewhere".to_owned(),
+    }
 }
 
 fn named(stand: &Stand) -> &str {

@@ -11,7 +11,7 @@ use isthmus_config::name::{ClusterId, Hostname, Locality, Network};
 use isthmus_config::object::{Labels, Object, ObjectRef, Origin};
 use smallvec::SmallVec;
 
-use crate::model::{ExportTo, GatewayIdentity, Health, Port, Unmet, Workload};
+use crate::model::{Distribution, ExportTo, GatewayIdentity, Health, Port, Workload};
 
 /// Values by namespace, then name.
 #[derive(Clone, Debug)]
@@ -81,8 +81,8 @@ pub struct ServiceFact {
     pub external_name: Option<Hostname>,
     /// `internalTrafficPolicy: Local` (M-18).
     pub node_local: bool,
-    /// Traffic distribution, where it asks for it itself (L-25).
-    pub distribution: Option<Unmet>,
+    /// Which endpoints it wants its callers to prefer, where it has a say in it itself (L-25).
+    pub distribution: Option<Option<Distribution>>,
     /// Label `istio.io/persistent-session` is there (M-11).
     pub persistent_session: bool,
     /// Where it stands.
@@ -190,8 +190,8 @@ pub struct Node {
 pub struct Namespace {
     /// Its labels.
     pub labels: Labels,
-    /// Its annotation asks for traffic distribution (L-25).
-    pub distributes: bool,
+    /// Which endpoints its services want their callers to prefer, where they do not say so themselves (L-25).
+    pub distribution: Option<Distribution>,
 }
 
 /// Everything known of one cluster.

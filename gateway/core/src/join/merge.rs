@@ -12,7 +12,7 @@ use isthmus_config::object::{Kind, ObjectRef};
 
 use super::facts::{Cluster, Facts, ServiceFact, SliceEndpoint, SliceFact};
 use super::{locality, network, service_entry};
-use crate::model::{Address, Endpoint, ExportTo, Resolution, Service, ServiceKind, Unmet, Workload};
+use crate::model::{Address, Distribution, Endpoint, ExportTo, Resolution, Service, ServiceKind, Unmet, Workload};
 
 /// A service and its endpoints, of all ports, in a stable order.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,16 +82,16 @@ fn kubernetes_service(facts: &Facts<'_>, host: &Hostname, first: &ServiceFact) -
         alias: first.external_name.clone(),
         labels: first.labels.clone(),
         selector: first.selector.clone(),
-        unmet: first.distribution.or_else(|| distribution_of_namespace(facts, &first.namespace)).into_iter().collect(),
+        distribution: first.distribution.unwrap_or_else(|| distribution_of_namespace(facts, &first.namespace)),
+        unmet: Vec::new(),
         object: ObjectRef::new(Kind::Service, first.namespace.clone(), first.name.clone()),
         origin: first.origin.clone(),
     }
 }
 
-/// A namespace asks for traffic distribution on behalf of its services (L-25); the config cluster's namespace counts.
-pub(super) fn distribution_of_namespace(facts: &Facts<'_>, namespace: &str) -> Option<Unmet> {
-    let namespace = facts.clusters.first()?.namespaces.get(namespace)?;
-    namespace.distributes.then_some(Unmet::DistributionByNamespace)
+/// What a namespace asks for on behalf of its services (L-25); the config cluster's namespace counts.
+pub(super) fn distribution_of_namespace(facts: &Facts<'_>, namespace: &str) -> Option<Distribution> {
+    facts.clusters.first()?.namespaces.get(namespace)?.distribution
 }
 
 /// True where a cluster would serve the service from the gateway's own node only (M-18).

@@ -16,7 +16,9 @@ use isthmus_config::object::{Kind, Labels, Object, ObjectRef};
 use super::facts::{Cluster, Facts, Pod};
 use super::merge::{Joined, distribution_of_namespace};
 use super::{locality, network};
-use crate::model::{Address, Endpoint, ExportTo, Health, NETWORK, Port, Protocol, Resolution, Service, ServiceKind, TargetPort, Workload};
+use crate::model::{
+    Address, Distribution, Endpoint, ExportTo, Health, NETWORK, Port, Protocol, Resolution, Service, ServiceKind, TargetPort, Workload,
+};
 
 const HEALTH_CHECKED: &str = "proxy.istio.io/health-checks-enabled";
 const UNIX: &str = "unix://";
@@ -127,7 +129,8 @@ pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> 
         alias: None,
         labels: first.meta.labels.clone(),
         selector: first.spec.workload_selector.as_ref().map(|s| s.labels.clone()).unwrap_or_default(),
-        unmet: distribution_of_namespace(facts, &first.meta.namespace).into_iter().collect(),
+        distribution: Distribution::annotated(&first.meta.annotations).unwrap_or_else(|| distribution_of_namespace(facts, &first.meta.namespace)),
+        unmet: Vec::new(),
         object: reference(first),
         origin: first.origin.clone(),
     };

@@ -10,5 +10,5 @@ mod world;
 
 pub use endpoint::{Address, CLUSTER, Endpoint, HOSTNAME, Health, NETWORK, REGION, SUBZONE, Workload, ZONE};
 pub use protocol::Protocol;
-pub use service::{ExportTo, Port, Resolution, Service, ServiceKind, TargetPort, Unmet};
+pub use service::{Distribution, ExportTo, Port, Resolution, Service, ServiceKind, TargetPort, Unmet};
 pub use world::{Catalog, Changes, Documents, GatewayIdentity, NamespacedName, World};

@@ -85,15 +85,36 @@ pub enum TargetPort {
     Name(Arc<str>),
 }
 
+/// Which endpoints a service wants its callers to prefer (L-25).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// Those of the same zone, then of the same region.
+    SameZone,
+    /// Those of the same node, then as near as can be.
+    SameNode,
+}
+
+impl Distribution {
+    /// Reads `spec.trafficDistribution`.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "PreferClose" | "PreferSameZone" => Some(Self::SameZone),
+            "PreferSameNode" => Some(Self::SameNode),
+            _ => None,
+        }
+    }
+    /// Reads the annotation, in which case does not matter. `None`: it is not there. `Some(None)`: it asks for nothing, as an
+    /// unknown word does.
+    pub fn annotated(annotations: &Labels) -> Option<Option<Self>> {
+        let word = annotations.get("networking.istio.io/traffic-distribution")?;
+        let known = ["PreferClose", "PreferSameZone", "PreferSameNode"].into_iter().find(|known| known.eq_ignore_ascii_case(word));
+        Some(known.and_then(Self::parse))
+    }
+}
+
 /// What a service asks for and does not get; each is a line of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmet {
-    /// Traffic distribution by locality, in `spec.trafficDistribution` (L-25).
-    Distribution,
-    /// The same, by its annotation.
-    DistributionByAnnotation,
-    /// The same, by an annotation of its namespace.
-    DistributionByNamespace,
     /// Endpoints of our own node only (M-18), and nobody has told which node that is: none is used.
     OwnNode,
 }
@@ -132,6 +153,8 @@ pub struct Service {
     pub labels: Labels,
     /// Its pod selector; empty for entries without one.
     pub selector: Labels,
+    /// Which endpoints it wants its callers to prefer (L-25).
+    pub distribution: Option<Distribution>,
     /// What it asks for and does not get.
     pub unmet: Vec<Unmet>,
     /// The object that defined it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Action, Destination, Destinations, Front, Listener, Route, RuleOrigin, Snapshot, VirtualHost};
+use crate::balance::locality::Setting;
 use crate::balance::{Slot, View};
 use crate::route::HeaderEdits;
 
@@ -219,6 +220,9 @@ fn to(destination: &Destination) -> String {
 struct BackendDump {
     name: Arc<str>,
     policy: String,
+    /// By priority and locality, where they are told apart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    line: Vec<String>,
     endpoints: Vec<String>,
 }
 
@@ -233,6 +237,18 @@ impl BackendDump {
                 .join(" ");
             format!("{} weight {} {:?} {who}", m.host, e.weight, e.health).trim_end().to_owned()
         };
-        Self { name: slot.name.clone(), policy: format!("{:?}", view.policy), endpoints: view.members.iter().map(member).collect() }
+        Self { name: slot.name.clone(), policy: format!("{:?}", view.policy), line: line(view), endpoints: view.members.iter().map(member).collect() }
     }
+}
+
+fn line(view: &View) -> Vec<String> {
+    if *view.line.setting == Setting::Off {
+        return Vec::new();
+    }
+    let one = |s: crate::balance::Standing| {
+        let weight = s.weight.map(|w| format!(" w{w}")).unwrap_or_default();
+        let hosts: Vec<&str> = s.members.iter().map(|i| &*view.members[*i as usize].host).collect();
+        format!("P{} {:?}{weight} {:.1} %: {}", s.priority, s.locality.as_str(), s.share * 100.0, hosts.join(", "))
+    };
+    view.standings().into_iter().map(one).collect()
 }
