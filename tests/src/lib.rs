@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod binary;
 pub mod cases;
+pub mod drill;
 pub mod entry;
 pub mod gateway;
 pub mod http2;

@@ -52,14 +52,15 @@ impl Network {
     pub fn silence(&self, address: IpAddr) {
         let address = address.to_string();
         self.ip(&["neigh", "replace", &address, "lladdr", "02:00:00:00:00:01", "dev", "hole", "nud", "permanent"]);
-        self.ip(&["addr", "del", &format!("{address}/32"), "dev", "lo"]);
+        // The way out is there before the address goes: at no moment is there no way at all, which would be told at once.
         self.ip(&["route", "add", &format!("{address}/32"), "dev", "hole", "src", "10.255.255.1"]);
+        self.ip(&["addr", "del", &format!("{address}/32"), "dev", "lo"]);
     }
 
     /// The address answers again.
     pub fn revive(&self, address: IpAddr) {
-        self.ip(&["route", "del", &format!("{address}/32"), "dev", "hole"]);
         self.add(address);
+        self.ip(&["route", "del", &format!("{address}/32"), "dev", "hole"]);
     }
 
     fn ip(&self, arguments: &[&str]) {

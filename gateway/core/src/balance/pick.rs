@@ -1,7 +1,7 @@
 //! One pick: the endpoint for an attempt.
 //!
 //! A priority is drawn by its share, a locality by its weight, an endpoint by the policy. Hosts tried before are passed over where the
-//! retry policy says so: up to five more draws, then the last one stands (contract/envoy.md 6.4). An endpoint ejected since the view was made is
+//! retry policy says so: up to five more draws, then any that was not tried, and a tried one only where there is no other. An endpoint ejected since the view was made is
 //! passed over as well, so an ejection is in force before its view is.
 
 use std::sync::Arc;
@@ -54,13 +54,21 @@ impl View {
                 // All of it was ejected since the view was made: whoever is next in line.
                 None => self.levels.iter().find_map(|level| self.draw(level, hash, draw, ledger, rng))?,
             };
-            let member = &self.members[position as usize];
-            let tried = avoid.iter().any(|s| Arc::ptr_eq(s, &member.state));
-            if !tried || draw == RESELECTIONS {
-                return Some(Picked { member: member.clone(), policy: self.policy, panic: level.panic });
+            let tried = |i: u32| avoid.iter().any(|s| Arc::ptr_eq(s, &self.members[i as usize].state));
+            if !tried(position) || draw == RESELECTIONS {
+                let position = if tried(position) { self.another(level, &tried, rng).unwrap_or(position) } else { position };
+                return Some(Picked { member: self.members[position as usize].clone(), policy: self.policy, panic: level.panic });
             }
             draw += 1;
         }
+    }
+
+    /// One of the priority that is not `tried`, any of them. Draws alone may meet a dead endpoint again and again: it has nothing to do, so least
+    /// load prefers it.
+    fn another(&self, level: &Level, tried: &dyn Fn(u32) -> bool, rng: &mut dyn RngCore) -> Option<u32> {
+        let usable = |i: &u32| !tried(*i) && (level.panic || !self.members[*i as usize].state.is_ejected());
+        let all = || level.pools.iter().flat_map(|p| p.eligible.iter().copied()).filter(usable);
+        all().nth(((u64::from(rng.next_u32()) * all().count() as u64) >> 32) as usize)
     }
 
     /// The priority: a number from 1 to 100 against the shares; of a hash, always the same one (contract/envoy.md 3.1).
@@ -93,5 +101,30 @@ impl View {
             }
         }
         level.pools.iter().flat_map(|p| p.eligible.iter().copied()).find(|i| usable(*i))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::view::tests::endpoint;
+    use crate::balance::{BackendPolicy, Lb, Line, view};
+
+    #[test]
+    fn a_host_tried_before_is_passed_over_while_there_is_another() {
+        let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(1);
+        for lb in [Lb::LeastRequest, Lb::RoundRobin, Lb::Random] {
+            let endpoints = [endpoint(1), endpoint(2)];
+            let view = view(BackendPolicy { lb, ..BackendPolicy::default() }, &Line::default(), &endpoints.iter().collect::<Vec<_>>(), None, 0);
+            // The first is dead and idle, the other has everything to do.
+            let _busy: Vec<_> = (0..20).map(|_| view.members[1].state.enter()).collect();
+            let tried = [view.members[0].state.clone()];
+            for _ in 0..10_000 {
+                let picked = view.pick(None, &tried, Ledger::Live, &mut rng).expect("two serve");
+                assert!(!Arc::ptr_eq(&picked.member.state, &tried[0]), "{lb:?}");
+            }
+            let both = [tried[0].clone(), view.members[1].state.clone()];
+            assert!(view.pick(None, &both, Ledger::Live, &mut rng).is_some(), "with no other, a tried one");
+        }
     }
 }

@@ -320,7 +320,7 @@ impl View {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::balance::BackendKey;
     use crate::balance::Slot;
@@ -328,7 +328,7 @@ mod tests {
     use crate::model::Workload;
     use isthmus_config::object::{Kind, ObjectRef};
 
-    fn endpoint(last: u8) -> Arc<Endpoint> {
+    pub(in crate::balance) fn endpoint(last: u8) -> Arc<Endpoint> {
         Arc::new(Endpoint {
             address: Address::Socket(([10, 0, 0, last], 80).into()),
             port_name: "http".into(),
