@@ -150,9 +150,11 @@ pub struct ContainerPort {
     pub protocol: Arc<str>,
 }
 
-/// A Node: its labels are all that counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Node;
+/// A Node: beside its labels, the addresses by which it is reached from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    pub external_ips: Vec<Arc<str>>,
+}
 
 /// A Namespace: its labels and annotations are all that counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -274,12 +276,29 @@ impl Wire for WirePod {
 }
 
 #[derive(Default, Deserialize)]
-pub(crate) struct WireNode {}
+#[serde(default)]
+pub(crate) struct WireNode {
+    status: WireNodeStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireNodeStatus {
+    addresses: Vec<WireNodeAddress>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireNodeAddress {
+    r#type: Arc<str>,
+    address: Arc<str>,
+}
 
 impl Wire for WireNode {
     type Object = Node;
     fn into_object(self) -> Node {
-        Node
+        let external = self.status.addresses.into_iter().filter(|a| &*a.r#type == "ExternalIP");
+        Node { external_ips: external.map(|a| a.address).collect() }
     }
 }
 

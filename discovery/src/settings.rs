@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use isthmus_config::bootstrap::{Bootstrap, ReadFrom};
 use isthmus_config::istio::destination_rule::ConnectionPoolSettings;
-use isthmus_config::mesh::MeshConfig;
+use isthmus_config::mesh::{MeshConfig, NetworkGateway};
 use isthmus_config::name::{ClusterId, Hostname, Network};
 use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::join::gateways::Families;
 use isthmus_core::join::{self, Mesh, locality};
 use isthmus_core::model::GatewayIdentity;
 
@@ -26,6 +27,8 @@ pub struct Settings {
     pub gateway: Arc<GatewayIdentity>,
     /// Our own node, where it is known (M-18).
     pub node: Option<Arc<str>>,
+    /// In what we can dial gateways of other networks (M-37).
+    pub families: Families,
     /// Mesh-wide settings.
     pub mesh: Arc<MeshConfig>,
     /// The cluster whose Istio objects are read (M-26).
@@ -71,6 +74,8 @@ impl Settings {
             bind: id.bind,
             ports: id.ports.clone(),
             domain: DOMAIN.into(),
+            // Not before `identity` of isthmus.yaml is in force.
+            mutual_tls: false,
         };
         let config_cluster = bootstrap.config.cluster.clone();
         let mut clusters: Vec<ClusterId> = bootstrap.clusters.iter().map(|c| c.name.clone()).collect();
@@ -99,6 +104,7 @@ impl Settings {
         Self {
             gateway: Arc::new(gateway),
             node,
+            families: own_families(),
             mesh,
             clusters,
             roots,
@@ -116,10 +122,21 @@ impl Settings {
         let settings = mesh.service_settings.iter().flat_map(|s| s.hosts.iter().map(|h| (Hostname::new(h), s.settings.cluster_local)));
         let endpoints = || mesh.mesh_networks.iter().flat_map(|(name, network)| network.endpoints.iter().map(move |e| (name, e)));
         let network = |name: &Arc<str>| Network::new(name.clone());
+        let gateways = || mesh.mesh_networks.iter().flat_map(|(name, network)| network.gateways.iter().map(move |g| (name, g)));
+        let at_address = |(n, g): (&Arc<str>, &NetworkGateway)| Some((network(n), Arc::from(g.address.as_deref()?), g.port));
+        let by_service = |cluster: &ClusterId, n: &Network| {
+            let named =
+                gateways().filter(|(name, _)| ***name == *n.as_str()).filter_map(|(_, g)| Some((g.registry_service_name.as_deref()?, g.port)));
+            named.map(|(host, port)| (cluster.clone(), n.clone(), Hostname::new(host), port)).collect::<Vec<_>>()
+        };
+        let networks_by_cluster: BTreeMap<ClusterId, Network> =
+            endpoints().filter_map(|(n, e)| Some((ClusterId::from(e.from_registry.as_deref()?), network(n)))).collect();
         Mesh {
             default_export_to: mesh.default_service_export_to.clone(),
             root_namespace: mesh.root_namespace.clone(),
-            networks_by_cluster: endpoints().filter_map(|(n, e)| Some((ClusterId::from(e.from_registry.as_deref()?), network(n)))).collect(),
+            gateways_by_address: gateways().filter_map(at_address).collect(),
+            gateways_by_service: networks_by_cluster.iter().flat_map(|(cluster, network)| by_service(cluster, network)).collect(),
+            networks_by_cluster,
             networks_by_range: endpoints().filter_map(|(n, e)| range(e.from_cidr.as_deref()?).map(|(ip, bits)| (ip, bits, network(n)))).collect(),
             cluster_local: join::cluster_local_rules(settings.collect(), &self.gateway.domain, &mesh.root_namespace),
         }
@@ -128,11 +145,9 @@ impl Settings {
 
 /// What MeshConfig asks for and does not get yet.
 fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
-    let gateways = mesh.mesh_networks.values().any(|n| !n.gateways.is_empty());
     let pool = mesh.default_traffic_policy.as_ref().and_then(|p| p.connection_pool.as_ref());
     let asked = [
         ("mesh.discoverySelectors", !mesh.discovery_selectors.is_empty()),
-        ("mesh.meshNetworks.gateways", gateways),
         ("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails", mesh.default_config.gateway_topology.forward_client_cert_details.is_some()),
         ("mesh.defaultTrafficPolicy.connectionPool", pool.is_some_and(asks_for_limits)),
     ];
@@ -148,6 +163,13 @@ fn asks_for_limits(pool: &ConnectionPoolSettings) -> bool {
         limits.iter().any(|limit| *limit != 0) || h.http2_keep_alive.is_some()
     });
     tcp || http
+}
+
+/// The IP families of our own addresses, as the downward API tells them.
+fn own_families() -> Families {
+    let told = std::env::var("POD_IPS").unwrap_or_default();
+    let addresses: Vec<IpAddr> = told.split(',').filter_map(|a| a.trim().parse().ok()).collect();
+    Families::of(&addresses)
 }
 
 /// Our node as the downward API tells it.
@@ -182,7 +204,7 @@ mesh:
   meshNetworks: {n1: {endpoints: [{fromRegistry: c1}, {fromCidr: 10.0.0.0/8}], gateways: [{address: 1.1.1.1, port: 15443}]}}
 ",
         );
-        assert_eq!(warnings.iter().map(|w| w.path.as_str()).collect::<Vec<_>>(), ["mesh.discoverySelectors", "mesh.meshNetworks.gateways"]);
+        assert_eq!(warnings.iter().map(|w| w.path.as_str()).collect::<Vec<_>>(), ["mesh.discoverySelectors"]);
         let mesh = settings.joining();
         assert_eq!(mesh.networks_by_cluster.get("c1").map(Network::as_str), Some("n1"));
         assert_eq!(mesh.networks_by_range.len(), 1);

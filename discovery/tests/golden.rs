@@ -85,6 +85,10 @@ fn line(endpoint: &Endpoint) -> String {
             write!(line, ", {name} {value}").expect("writing");
         }
     }
+    if let Some(gateways) = endpoint.gateways() {
+        let list: Vec<String> = gateways.list.iter().map(|g| g.address.to_string()).collect();
+        write!(line, ", behind {} x{}", list.join(" "), gateways.scale).expect("writing");
+    }
     if endpoint.health != Health::Healthy {
         write!(line, ", {:?}", endpoint.health).expect("writing");
     }

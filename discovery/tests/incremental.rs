@@ -20,7 +20,10 @@ const BOOTSTRAP: &str = "
 gateway: {cluster: c2}
 config: {cluster: c1}
 clusters: [{name: c2, path: c2}, {name: c1, path: c1}]
-mesh: {meshNetworks: {n9: {endpoints: [{fromCidr: 10.0.0.2/32}]}}}
+mesh:
+  meshNetworks:
+    n9: {endpoints: [{fromCidr: 10.0.0.2/32}], gateways: [{address: h9.example.com, port: 443}]}
+    n8: {endpoints: [{fromRegistry: c2}], gateways: [{registryServiceName: s1.ns.svc.cluster.local, port: 80}]}
 ";
 
 /// One step: an object of one of two clusters becomes a version of it, or goes.
@@ -35,7 +38,7 @@ struct Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..KINDS.len(), any::<bool>(), 0..2u8, 0..6u8, prop::bool::weighted(0.25), any::<bool>());
+    let step = (0..KINDS.len(), any::<bool>(), 0..2u8, 0..9u8, prop::bool::weighted(0.25), any::<bool>());
     prop::collection::vec(step.prop_map(|(kind, second, name, version, gone, look)| Step { kind, second, name, version, gone, look }), 0..60)
 }
 
@@ -51,27 +54,38 @@ fn text(step: Step) -> String {
                 (", annotations: {networking.istio.io/exportTo: .}", "ports: [{name: http, port: 80}]"),
                 (", labels: {istio.io/persistent-session: c}", "ports: [{name: http, port: 80}]"),
                 ("", "type: ExternalName, externalName: x.example.com, ports: [{name: http, port: 80}]"),
+                (", labels: {topology.istio.io/network: n1}", "externalIPs: [192.0.2.9], ports: [{name: http, port: 15443}]"),
+                (
+                    ", labels: {topology.istio.io/network: n2}, annotations: {traffic.istio.io/nodeSelector: '{}'}",
+                    "type: NodePort, ports: [{name: http, port: 15443, nodePort: 30443}]",
+                ),
+                ("", "externalIPs: [192.0.2.8], ports: [{name: http, port: 80}]"),
             ][usize::from(v)];
             format!("apiVersion: v1\nkind: Service\nmetadata: {{name: s{n}, namespace: ns{meta}}}\nspec: {{{spec}}}\n")
         }
         Kind::EndpointSlice => {
+            let v = v % 6;
             let terminating = v % 3 == 0;
             format!(
                 "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata: {{name: sl{n}, namespace: ns, labels: {{kubernetes.io/service-name: s{other}}}}}\nports: [{{name: http, port: 8080}}]\nendpoints:\n- {{addresses: [10.0.0.{v}], targetRef: {{kind: Pod, name: p{other}}}}}\n- {{addresses: [10.0.0.1], conditions: {{ready: false, serving: true, terminating: {terminating}}}}}\n- {{addresses: [10.0.0.2]}}\n"
             )
         }
         Kind::Pod => {
-            let (label, ready) = (v % 3, if v < 4 { "True" } else { "False" });
+            let (label, ready) = (v % 3, if v < 6 { "True" } else { "False" });
             format!(
                 "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{n}, namespace: ns, labels: {{app: x{label}}}}}\nspec: {{nodeName: n{other}}}\nstatus: {{phase: Running, podIP: 10.0.0.{label}, conditions: [{{type: Ready, status: \"{ready}\"}}]}}\n"
             )
         }
-        Kind::Node => format!("apiVersion: v1\nkind: Node\nmetadata: {{name: n{n}, labels: {{topology.kubernetes.io/region: r{v}}}}}\n"),
+        Kind::Node => {
+            let address = if v < 6 { String::new() } else { format!("status: {{addresses: [{{type: ExternalIP, address: 192.0.2.{v}}}]}}\n") };
+            format!("apiVersion: v1\nkind: Node\nmetadata: {{name: n{n}, labels: {{topology.kubernetes.io/region: r{}}}}}\n{address}", v % 6)
+        }
         Kind::Namespace => {
             let name = if n == 0 { "istio-system" } else { "ns" };
             format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{topology.istio.io/network: n{}}}}}\n", v % 3)
         }
         Kind::WorkloadEntry => {
+            let v = v % 6;
             let address = if v < 4 { format!("10.0.1.{v}") } else { format!("h{v}.example.com") };
             format!(
                 "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: w{n}, namespace: ns}}\nspec: {{address: {address}, labels: {{app: x{}}}}}\n",
@@ -86,7 +100,7 @@ fn text(step: Step) -> String {
                 "hosts: [y.example.com], resolution: DNS, workloadSelector: {labels: {app: x0}}",
                 "hosts: [h5.example.com], resolution: DNS",
                 "hosts: [x.example.com], resolution: DNS_ROUND_ROBIN, endpoints: [{address: h4.example.com}]",
-            ][usize::from(v)];
+            ][usize::from(v % 6)];
             format!(
                 "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e{n}, namespace: ns}}\nspec: {{ports: [{{number: 80, name: http, protocol: HTTP}}], {spec}}}\n"
             )

@@ -1,12 +1,16 @@
-//! A node: where it stands (L-2).
+//! A node: where it stands (L-2), and how its ports are reached from outside (M-34).
+
+use std::net::IpAddr;
 
 use isthmus_config::kubernetes;
-use isthmus_config::object::{Kind, Object, ObjectRef};
+use isthmus_config::object::{Kind, Labels, Object, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::join::{Node, locality};
 
 pub(super) fn fact(object: &Object<kubernetes::Node>) -> Node {
-    Node { locality: locality::of_node(&object.meta.labels) }
+    let external_ips: Box<[IpAddr]> = object.spec.external_ips.iter().filter_map(|ip| ip.parse().ok()).collect();
+    let labels = if external_ips.is_empty() { Labels::new() } else { object.meta.labels.clone() };
+    Node { locality: locality::of_node(&object.meta.labels), external_ips, labels }
 }
 
 /// A node that stands somewhere, but in no region: no locality rule that names a region ever matches there (L-2, L-7).
@@ -41,7 +45,8 @@ mod tests {
             (&[("kubernetes.io/hostname", "n1")], false),
         ] {
             let labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-            let node = Object { meta: Meta { name: "n1".into(), labels, ..Meta::default() }, spec: kubernetes::Node, origin: Default::default() };
+            let node =
+                Object { meta: Meta { name: "n1".into(), labels, ..Meta::default() }, spec: kubernetes::Node::default(), origin: Default::default() };
             assert_eq!(without_region(&node).is_some(), told, "{:?}", node.meta.labels);
         }
     }

@@ -1,12 +1,15 @@
 //! A Service: ports with their protocols (P-1), who may see it (M-5), and how its endpoints are taken.
 
+use std::sync::Arc;
+
 use isthmus_config::kubernetes::{PortOrName, Service, ServicePort, ServiceType};
 use isthmus_config::name::Hostname;
 use isthmus_config::object::{Labels, Object};
-use isthmus_core::join::ServiceFact;
+use isthmus_core::join::{Outside, ServiceFact};
 use isthmus_core::model::{Distribution, ExportTo, Port, Protocol, TargetPort};
 
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
+const NODE_SELECTOR: &str = "traffic.istio.io/nodeSelector";
 const PERSISTENT_SESSION: &str = "istio.io/persistent-session";
 
 pub(super) fn fact(object: &Object<Service>) -> ServiceFact {
@@ -27,8 +30,21 @@ pub(super) fn fact(object: &Object<Service>) -> ServiceFact {
         node_local: &*spec.internal_traffic_policy == "Local",
         distribution: Distribution::parse(&spec.traffic_distribution).map(Some).or_else(|| Distribution::annotated(&meta.annotations)),
         persistent_session: meta.labels.contains_key(PERSISTENT_SESSION),
+        outside: outside(object).map(Box::new),
         origin: object.origin.clone(),
     }
+}
+
+/// A load balancer is named by its address where it has one (M-34); a selector that cannot be read selects no node.
+fn outside(object: &Object<Service>) -> Option<Outside> {
+    let spec = &object.spec;
+    let balanced = spec.ingress.iter().map(|i| if i.ip.is_empty() { &i.hostname } else { &i.ip });
+    let addresses: Vec<Arc<str>> = balanced.chain(&spec.external_ips).filter(|a| !a.is_empty()).cloned().collect();
+    let by_node = spec.r#type == ServiceType::NodePort;
+    let node_ports = spec.ports.iter().filter(|p| by_node && p.node_port > 0).map(|p| (p.port, p.node_port)).collect();
+    let selector = object.meta.annotations.get(NODE_SELECTOR).filter(|_| by_node);
+    let nodes = selector.and_then(|text| serde_json::from_str(text).ok());
+    (by_node || !addresses.is_empty()).then_some(Outside { addresses, node_ports, nodes })
 }
 
 fn port(port: &ServicePort) -> Port {

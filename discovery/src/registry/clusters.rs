@@ -61,7 +61,7 @@ impl Registry {
             return;
         }
         let Some(cluster) = self.states.get_mut(id).and_then(|s| s.waiting.take()) else { return };
-        info!(cluster = %id, services = cluster.services.iter().count(), pods = cluster.pods().iter().count(), "cluster listed");
+        info!(cluster = %id, services = cluster.services().iter().count(), pods = cluster.pods().iter().count(), "cluster listed");
         let rank = self.rank(id);
         let place = self.clusters.iter().filter(|c| self.rank(&c.id) < rank).count();
         self.clusters.insert(place, cluster);
@@ -96,13 +96,14 @@ impl Registry {
 
     /// Touches every host: a cluster's WorkloadEntries and their network serve services that other clusters define.
     fn touch_all(&mut self) {
-        let services = self.clusters.iter().flat_map(|c| c.services.iter());
+        self.gateways_touched = true;
+        let services = self.clusters.iter().flat_map(|c| c.services().iter());
         let hosts: Vec<_> = services.map(|(ns, name, _)| self.host(ns, name)).collect();
         self.dirty.extend(hosts);
         self.dirty.extend(self.entries_by_host.keys().cloned());
     }
 
-    fn host(&self, namespace: &str, name: &str) -> isthmus_config::name::Hostname {
+    pub(super) fn host(&self, namespace: &str, name: &str) -> isthmus_config::name::Hostname {
         join::kubernetes_host(namespace, name, &self.settings.gateway.domain)
     }
 
@@ -113,16 +114,18 @@ impl Registry {
 
     pub(super) fn take_service(&mut self, id: &ClusterId, service: Arc<ServiceFact>) {
         let Some((cluster, shown)) = self.cluster(id) else { return };
-        let old = cluster.services.insert(service.namespace.clone(), service.name.clone(), service.clone());
-        if shown && old.is_none_or(|old| old != service) {
+        let old = cluster.put_service(service.clone());
+        if shown && old.as_ref().is_none_or(|old| *old != service) {
             self.touch(&service.namespace, &service.name);
+            self.touch_gateways(id, old.as_deref(), Some(&service));
         }
     }
 
-    pub(super) fn drop_service(&mut self, id: &ClusterId, namespace: &str, name: &str) {
+    pub(super) fn drop_service(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>) {
         let Some((cluster, _)) = self.cluster(id) else { return };
-        cluster.services.remove(namespace, name);
+        let old = cluster.remove_service(namespace, name);
         self.touch(namespace, name);
+        self.touch_gateways(id, old.as_deref(), None);
     }
 
     pub(super) fn take_slice(&mut self, id: &ClusterId, slice: Arc<SliceFact>) {
@@ -256,8 +259,10 @@ impl Registry {
         if !shown || old == node {
             return;
         }
-        let on_it = cluster.pods().iter().filter(|(_, _, pod)| pod.fact.node == name);
+        let moved = old.as_ref().map(|n| &n.locality) != node.as_ref().map(|n| &n.locality);
+        let on_it = cluster.pods().iter().filter(|(_, _, pod)| moved && pod.fact.node == name);
         let made: Vec<_> = on_it.map(|(_, _, pod)| (pod.fact.clone(), workload(cluster, &pod.fact, &mesh))).collect();
+        self.gateways_touched |= [&old, &node].into_iter().flatten().any(|n| !n.external_ips.is_empty());
         for (fact, workload) in made {
             if let Some((cluster, _)) = self.cluster(id) {
                 cluster.put_workload(&fact.object.namespace, &fact.object.name, workload);

@@ -162,7 +162,7 @@ impl Registry {
 
     /// Touches the Kubernetes Services of a namespace whose selector takes one of `labels` (S-6).
     pub(super) fn touch_selecting_services(&mut self, namespace: &str, labels: &[Labels]) {
-        let services = self.clusters.iter().flat_map(|c| c.services.within(namespace));
+        let services = self.clusters.iter().flat_map(|c| c.services().within(namespace));
         let selecting = services.filter(|(_, s)| !s.selector.is_empty() && labels.iter().any(|l| join::selects(&s.selector, l)));
         let names: Vec<Arc<str>> = selecting.map(|(name, _)| name.clone()).collect();
         names.iter().for_each(|name| self.touch(namespace, name));

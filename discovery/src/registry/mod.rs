@@ -8,6 +8,7 @@
 mod clusters;
 mod copies;
 mod documents;
+mod networks;
 mod overlap;
 mod probing;
 
@@ -20,6 +21,7 @@ use isthmus_config::istio::ServiceEntry;
 use isthmus_config::name::{ClusterId, Hostname};
 use isthmus_config::object::{Kind, Object, ObjectRef};
 use isthmus_config::problem::Problem;
+use isthmus_core::join::gateways::{Found, Networks};
 use isthmus_core::join::{self, Cluster, Facts, Mesh};
 use isthmus_core::model::{Address, Catalog, Changes, Documents, Endpoint, NamespacedName, World};
 use tokio::sync::watch;
@@ -60,6 +62,12 @@ pub struct Registry {
     /// Entries to probe, and what was found of them.
     targets: watch::Sender<Targets>,
     verdicts: BTreeMap<Entry, Probed>,
+    /// What clusters say of gateways between networks, and what that means to our own.
+    gateways: Found,
+    gateway_answers: HashMap<Arc<str>, Arc<[IpAddr]>>,
+    networks: Networks,
+    /// Gateways may differ from what is known of them.
+    gateways_touched: bool,
     file_problems: BTreeMap<(SourceId, Arc<str>), Vec<Problem>>,
     object_problems: BTreeMap<(SourceId, ObjectRef), Vec<Problem>>,
     dirty: BTreeSet<Hostname>,
@@ -112,6 +120,10 @@ impl Registry {
             names: watch::Sender::new(Names::default()),
             targets: watch::Sender::new(Targets::default()),
             verdicts: BTreeMap::new(),
+            gateways: Found::default(),
+            gateway_answers: HashMap::new(),
+            networks: Networks::default(),
+            gateways_touched: true,
             file_problems: BTreeMap::new(),
             object_problems: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -155,6 +167,7 @@ impl Registry {
         if !self.clusters.iter().any(|c| c.id == self.settings.config_cluster) {
             return (self.world.clone(), Changes::default());
         }
+        let mut renamed = self.find_gateways();
         let dirty = std::mem::take(&mut self.dirty);
         let mut joined = Vec::with_capacity(dirty.len());
         let facts = self.facts();
@@ -165,11 +178,10 @@ impl Registry {
             joined.push((host, found, names));
         }
         let mut changes = std::mem::take(&mut self.changes);
-        if joined.is_empty() && changes.is_empty() {
+        if joined.is_empty() && changes.is_empty() && !renamed {
             return (self.world.clone(), changes);
         }
         let world = Arc::make_mut(&mut self.world);
-        let mut renamed = false;
         for (host, found, names) in joined {
             renamed |= if names.is_empty() {
                 self.names_by_host.remove(&host).is_some()
@@ -182,7 +194,7 @@ impl Registry {
             world.generation += 1;
         }
         if renamed {
-            let all: BTreeSet<Arc<str>> = self.names_by_host.values().flatten().cloned().collect();
+            let all: BTreeSet<Arc<str>> = self.names_by_host.values().flatten().chain(&self.gateways.names).cloned().collect();
             self.answers.retain(|name, _| all.contains(name));
             self.names.send_replace(Arc::new(all));
         }
@@ -198,6 +210,7 @@ impl Registry {
             .cloned()
             .chain(self.overlap.problems())
             .chain(self.copies.problems(&self.world.documents))
+            .chain(self.network_problems())
             .collect()
     }
 
@@ -252,6 +265,7 @@ impl Registry {
             gateway: &self.settings.gateway,
             node: self.settings.node.as_deref(),
             mesh: &self.mesh,
+            networks: &self.networks,
         }
     }
 
@@ -418,6 +432,7 @@ impl Registry {
     }
 
     fn resolve(&mut self, name: Arc<str>, addresses: Arc<[IpAddr]>) {
+        self.resolve_gateway(&name, &addresses);
         if self.answers.get(&name) == Some(&addresses) {
             return;
         }

@@ -22,7 +22,11 @@ pub(super) fn trim(kind: Kind, json: &str) -> Option<String> {
                 containers.iter_mut().filter_map(Value::as_object_mut).for_each(|c| c.retain(|key, _| key == "ports"));
             }
         }
-        Kind::Node | Kind::Namespace => {
+        Kind::Node => {
+            object.remove("spec");
+            keep(&mut object, "status", &["addresses"]);
+        }
+        Kind::Namespace => {
             object.remove("spec");
             object.remove("status");
         }

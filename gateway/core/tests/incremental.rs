@@ -29,6 +29,7 @@ fn world() -> World {
         bind: IpAddr::from([0, 0, 0, 0]),
         ports: BTreeMap::new(),
         domain: "cluster.local".into(),
+        mutual_tls: false,
     };
     World {
         generation: 1,
@@ -75,6 +76,7 @@ fn endpoints(count: u8) -> Arc<[Arc<Endpoint>]> {
             health: Health::Healthy,
             workload: workload.clone(),
             source: source.clone(),
+            passage: None,
         };
         [Arc::new(at(80)), Arc::new(at(81))]
     };

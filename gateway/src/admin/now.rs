@@ -9,14 +9,15 @@ use std::time::{Instant, SystemTime};
 
 use isthmus_config::istio::DestinationRule;
 use isthmus_config::name::Locality;
-use isthmus_config::object::Object;
+use isthmus_config::object::{Labels, Object};
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::analyze::{InForce, analyze};
+use isthmus_core::balance::across::{Unreachable, unreachable};
 use isthmus_core::balance::locality::Stand;
 use isthmus_core::balance::{BackendKey, Slot, View};
 use isthmus_core::compile::Compiler;
 use isthmus_core::explain::{Explanation, Question, explain};
-use isthmus_core::model::{Changes, Service, World};
+use isthmus_core::model::{Changes, Endpoint, Port, Service, World};
 use isthmus_core::snapshot::{ListenKey, Snapshot};
 use isthmus_core::whatif::{By, Down, Matrix, Whatif, localities, whatif};
 use isthmus_discovery::{Entry, Registry, Status, offline};
@@ -60,6 +61,8 @@ pub(crate) struct Backend {
     pub(crate) rules: Vec<String>,
     /// Its endpoints, in line; those of its slot, or those that it would have.
     pub(crate) view: Arc<View>,
+    /// Its endpoints of other networks that nothing leads to, and why.
+    pub(crate) left_out: Vec<(Arc<Endpoint>, Unreachable)>,
 }
 
 impl Now {
@@ -156,11 +159,13 @@ fn backends(world: &World, compiler: &Compiler) -> Vec<Backend> {
                 let slot = slots.get(&key).cloned();
                 let supposed = || compiler.supposed(world, service, rule.as_ref(), &stand, (port.number, subset)).map(Arc::new);
                 let Some(view) = slot.as_ref().map(|s| s.view.load_full()).or_else(supposed) else { continue };
+                let labels = rule.as_deref().and_then(|rule| rule.subset(subset)).map(|subset| &subset.labels);
+                let left_out = left_out(world, service, port, labels);
                 let mut rules: Vec<String> = rule.iter().flat_map(|rule| rule.contributors(subset)).map(named).collect();
                 // One that only declares subsets is shown at the whole service, too, as istioctl does.
                 rules.extend(rule.iter().flat_map(|rule| &rule.sources).map(named).take(usize::from(rules.is_empty())));
                 rules.dedup();
-                backends.push(Backend { key, service: service.clone(), slot, rules, view });
+                backends.push(Backend { key, service: service.clone(), slot, rules, view, left_out });
             }
         }
     }
@@ -171,4 +176,11 @@ fn backends(world: &World, compiler: &Compiler) -> Vec<Backend> {
 
 fn named(rule: &Arc<Object<DestinationRule>>) -> String {
     format!("{}.{}", rule.meta.name, rule.meta.namespace)
+}
+
+/// The endpoints of a port that carry a subset's labels and that nothing leads to.
+fn left_out(world: &World, service: &Service, port: &Port, labels: Option<&Labels>) -> Vec<(Arc<Endpoint>, Unreachable)> {
+    let endpoints = world.catalog.endpoints.get(&service.hostname).into_iter().flat_map(|list| list.iter());
+    let chosen = endpoints.filter(|e| e.port_name == port.name && labels.is_none_or(|want| e.workload.carries(want)));
+    chosen.filter_map(|e| Some((e.clone(), unreachable(e, service.kind, world.gateway.mutual_tls)?))).collect()
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use isthmus_config::object::ObjectRef;
 use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::balance::across::named;
 use isthmus_core::explain::EjectionTold;
-use isthmus_core::model::{Health, Resolution};
+use isthmus_core::model::{Endpoint, Health, Resolution};
 use isthmus_core::snapshot::{Action, Front, HttpFront, Listener, Route, VirtualHost};
 use serde::{Deserialize, Serialize};
 
-use super::now::Now;
+use super::now::{Backend, Now};
 
 /// A socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +89,7 @@ pub(crate) struct EndpointRow {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) cluster: String,
+    pub(crate) network: String,
     pub(crate) locality: String,
     pub(crate) workload: String,
     pub(crate) namespace: String,
@@ -100,6 +102,10 @@ pub(crate) struct EndpointRow {
     pub(crate) source: String,
     /// Since when its probe fails, and why.
     pub(crate) probe: String,
+    /// The gateways of its network that it is behind, or "".
+    pub(crate) gateways: String,
+    /// Why it gets no traffic, where that is not its status; or "".
+    pub(crate) why: String,
 }
 
 /// A Kubernetes cluster.
@@ -235,30 +241,19 @@ impl Now {
         let mut rows = Vec::new();
         for backend in &self.backends {
             rows.extend(backend.view.members.iter().map(|member| {
-                let workload = &member.endpoint.workload;
-                let status = match member.endpoint.health {
-                    Health::Healthy => "HEALTHY",
-                    Health::Unhealthy => "UNHEALTHY",
-                    Health::Draining => "DRAINING",
-                };
+                let (state, workload) = (&member.state, &member.endpoint.workload);
                 EndpointRow {
-                    endpoint: member.host.to_string(),
-                    status: status.to_owned(),
-                    outlier_check: if member.state.is_ejected() { "FAILED" } else { "OK" }.to_owned(),
-                    backend: backend.key.to_string(),
-                    host: backend.key.host.to_string(),
-                    port: backend.key.port,
-                    cluster: workload.cluster.to_string(),
-                    locality: workload.locality.to_string(),
-                    workload: workload.name.to_string(),
-                    namespace: workload.namespace.to_string(),
-                    weight: member.endpoint.weight,
-                    active: member.state.active(),
-                    ejections: member.state.ejections(),
-                    ejection: self.stays.of(&member.state),
-                    source: member.endpoint.source.to_string(),
+                    outlier_check: if state.is_ejected() { "FAILED" } else { "OK" }.to_owned(),
+                    active: state.active(),
+                    ejections: state.ejections(),
+                    ejection: self.stays.of(state),
                     probe: self.failing.get(&(workload.cluster.clone(), (*member.endpoint.source).clone())).cloned().unwrap_or_default(),
+                    ..endpoint_row(backend, &member.endpoint)
                 }
+            }));
+            rows.extend(backend.left_out.iter().map(|(endpoint, why)| {
+                let (gateways, why) = (endpoint.gateways().map(|g| named(&g.list)).unwrap_or_default(), format!("behind gateways, {why}"));
+                EndpointRow { status: "UNREACHABLE".to_owned(), gateways, why, ..endpoint_row(backend, endpoint) }
             }));
         }
         rows.sort_by(|a, b| (&a.backend, &a.endpoint).cmp(&(&b.backend, &b.endpoint)));
@@ -273,6 +268,36 @@ impl Now {
         let refused = self.sockets.iter().filter(|(_, state)| state.starts_with("refused"));
         let refused = refused.map(|(key, state)| ProblemRow::of(&Problem::new(Severity::Error, "ISM0502", format!("listener {key} {state}"))));
         refused.chain(self.problems.iter().map(ProblemRow::of)).collect()
+    }
+}
+
+fn endpoint_row(backend: &Backend, endpoint: &Endpoint) -> EndpointRow {
+    let workload = &endpoint.workload;
+    let status = match endpoint.health {
+        Health::Healthy => "HEALTHY",
+        Health::Unhealthy => "UNHEALTHY",
+        Health::Draining => "DRAINING",
+    };
+    EndpointRow {
+        endpoint: endpoint.address.to_string(),
+        status: status.to_owned(),
+        outlier_check: "OK".to_owned(),
+        backend: backend.key.to_string(),
+        host: backend.key.host.to_string(),
+        port: backend.key.port,
+        cluster: workload.cluster.to_string(),
+        network: workload.network.to_string(),
+        locality: endpoint.locality().to_string(),
+        workload: workload.name.to_string(),
+        namespace: workload.namespace.to_string(),
+        weight: endpoint.weight,
+        active: 0,
+        ejections: 0,
+        ejection: None,
+        source: endpoint.source.to_string(),
+        probe: String::new(),
+        gateways: String::new(),
+        why: String::new(),
     }
 }
 

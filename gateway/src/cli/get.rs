@@ -170,8 +170,22 @@ impl Row for BackendRow {
 impl Row for EndpointRow {
     const PATH: &'static str = "/endpoints";
     const HEAD: &'static [&'static str] = &["ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"];
-    const WIDE: &'static [&'static str] =
-        &["IN CLUSTER", "LOCALITY", "WORKLOAD", "WEIGHT", "ACTIVE", "EJECTIONS", "CAUSE", "SINCE", "UNTIL", "PROBE", "SOURCE"];
+    const WIDE: &'static [&'static str] = &[
+        "IN CLUSTER",
+        "NETWORK",
+        "LOCALITY",
+        "WORKLOAD",
+        "WEIGHT",
+        "ACTIVE",
+        "EJECTIONS",
+        "CAUSE",
+        "SINCE",
+        "UNTIL",
+        "PROBE",
+        "SOURCE",
+        "GATEWAYS",
+        "WHY",
+    ];
     fn of(now: &Now) -> Vec<Self> {
         now.endpoint_rows()
     }
@@ -186,13 +200,11 @@ impl Row for EndpointRow {
     }
     fn cells(&self) -> Vec<String> {
         let first = [&self.endpoint, &self.status, &self.outlier_check, &self.backend, &self.cluster].map(Clone::clone);
-        let rest = [dash(&self.locality), dash(&self.workload), self.weight.to_string(), self.active.to_string(), self.ejections.to_string()];
+        let place = [dash(&self.network), dash(&self.locality), dash(&self.workload)];
+        let counts = [self.weight, self.active, self.ejections].map(|n| n.to_string());
         let stay = self.ejection.clone().unwrap_or_default();
-        first
-            .into_iter()
-            .chain(rest)
-            .chain([dash(&stay.cause), dash(&stay.since), dash(&stay.until), dash(&self.probe), self.source.clone()])
-            .collect()
+        let told = [&stay.cause, &stay.since, &stay.until, &self.probe, &self.source, &self.gateways, &self.why].map(|t| dash(t));
+        first.into_iter().chain(place).chain(counts).chain(told).collect()
     }
 }
 

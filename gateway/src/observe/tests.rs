@@ -27,6 +27,7 @@ fn slot() -> Arc<Slot> {
         health: Health::Healthy,
         workload: Arc::new(workload),
         source: Arc::new(ObjectRef::new(Kind::Pod, "default", "a")),
+        passage: None,
     };
     let key = BackendKey { host: "a.default.svc.cluster.local".into(), port: 80, subset: "".into() };
     Arc::new(Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[&Arc::new(endpoint)], None, 0)))
@@ -161,6 +162,7 @@ fn metrics_have_istios_labels_10_2() {
         bind: [0, 0, 0, 0].into(),
         ports: [].into(),
         domain: "cluster.local".into(),
+        mutual_tls: false,
     };
     let metrics = Metrics::new(Arc::new(gateway));
     let observe = Observe { metrics: metrics.clone(), traffic: Arc::default(), trials: Trials::default(), log: None };
@@ -214,6 +216,7 @@ fn series_of_what_is_gone_are_told_for_a_while_and_then_forgotten() {
         bind: [0, 0, 0, 0].into(),
         ports: [].into(),
         domain: "cluster.local".into(),
+        mutual_tls: false,
     };
     let metrics = Metrics::new(Arc::new(gateway));
     let count = || exposition(&metrics, &[]).expect("text").lines().filter(|l| l.starts_with("istio_requests_total{")).count();

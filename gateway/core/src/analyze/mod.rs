@@ -5,6 +5,7 @@
 mod gateways;
 mod in_force;
 mod names;
+mod networks;
 mod rules;
 mod services;
 mod virtual_services;
@@ -25,6 +26,8 @@ pub mod code {
     pub const TCP_NAMED_HTTP: &str = "ISM0402";
     /// An object that is in force nowhere at this gateway.
     pub const NOWHERE: &str = "ISM0403";
+    /// Endpoints of another network that nothing leads to.
+    pub const OTHER_NETWORK: &str = "ISM0404";
 }
 
 /// Where one object is in force.
@@ -86,6 +89,7 @@ pub fn analyze(world: &World, compiler: &Compiler, missing: Severity) -> Analysi
     gateways::find(&scene, &mut problems);
     rules::find(&scene, &mut problems);
     services::find(&scene, &mut problems);
+    networks::find(&scene, &mut problems);
     let in_force = in_force::list(&scene, &mut problems);
     problems.sort_by(|a, b| (&a.object, &a.path, a.severity, a.code, &a.message).cmp(&(&b.object, &b.path, b.severity, b.code, &b.message)));
     problems.dedup();

@@ -203,7 +203,7 @@ pub fn arrange(setting: &Setting, stand: &Stand, endpoints: &[&Endpoint]) -> Arr
 fn by_locality(endpoints: &[&Endpoint]) -> Vec<Group> {
     let mut groups: BTreeMap<&Locality, Group> = BTreeMap::new();
     for (at, endpoint) in (0u32..).zip(endpoints) {
-        let locality = &endpoint.workload.locality;
+        let locality = endpoint.locality();
         let group = groups.entry(locality).or_insert_with(|| Group { priority: 0, locality: locality.clone(), weight: 0, members: Vec::new() });
         group.weight += u64::from(endpoint.weight.max(1));
         group.members.push(at);
@@ -347,6 +347,7 @@ mod tests {
             health: Health::Healthy,
             workload: Arc::default(),
             source: Arc::new(ObjectRef::new(Kind::EndpointSlice, "a", "a")),
+            passage: None,
         };
         let mut labels = own_labels(&locality);
         for word in words {

@@ -4,6 +4,7 @@
 //! are O(1): cursors, alias tables and hash tables are made when the view is made. Endpoint state (requests in flight)
 //! belongs to (backend, address, workload) and outlives views, so an endpoint that comes back finds its counts.
 
+pub mod across;
 pub mod breaker;
 mod hash;
 mod level;

@@ -20,7 +20,7 @@ use super::pool::Pool;
 use super::priority::{Census, shares, with_reserve};
 use super::slot::EndpointState;
 use super::zones::zone_shares;
-use crate::model::{Address, Endpoint, Health};
+use crate::model::{Address, Endpoint, Health, Passage};
 
 /// How an endpoint is chosen (contract 1.5, loadBalancer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +152,13 @@ pub struct Probes {
     pub every: Option<Duration>,
 }
 
+impl BackendPolicy {
+    /// False for an endpoint that is left out, not only passed over (M-14).
+    pub fn counts(&self, endpoint: &Endpoint) -> bool {
+        !(self.panic_below > 0 && endpoint.health == Health::Unhealthy)
+    }
+}
+
 /// Where the endpoints of a backend stand in line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
@@ -207,7 +214,7 @@ pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Arc<Endpoint>], pr
     let known: HashMap<(&Address, &str, &str), &Arc<Member>> = before().map(|m| (identity(&m.endpoint), m)).collect();
     let members: Vec<Arc<Member>> = endpoints
         .iter()
-        .filter(|e| !(policy.panic_below > 0 && e.health == Health::Unhealthy))
+        .filter(|e| policy.counts(e))
         .map(|e| match known.get(&identity(e)) {
             Some(m) if m.endpoint == **e => (*m).clone(),
             Some(m) => Arc::new(Member { endpoint: (*e).clone(), host: m.host.clone(), state: m.state.clone() }),
@@ -221,8 +228,12 @@ pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Arc<Endpoint>], pr
     view
 }
 
+/// One gateway of another network may stand in several localities, each time for others.
 fn identity(e: &Endpoint) -> (&Address, &str, &str) {
-    (&e.address, &e.workload.namespace, &e.workload.name)
+    match e.passage.as_deref() {
+        Some(Passage::Gateway(locality)) => (&e.address, "", locality.as_str()),
+        Some(Passage::Behind(_)) | None => (&e.address, &e.workload.namespace, &e.workload.name),
+    }
 }
 
 pub(super) fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Member>>, previous: Option<&View>, seed: u64) -> View {
@@ -336,6 +347,7 @@ pub(super) mod tests {
             health: Health::Healthy,
             workload: Arc::new(Workload::default()),
             source: Arc::new(ObjectRef::new(Kind::EndpointSlice, "a", "a")),
+            passage: None,
         })
     }
 

@@ -12,6 +12,7 @@ use super::few::Few;
 use super::lookup::Rules;
 use super::merge::Rule;
 use super::resolve::{Effective, HashRule, hash_for, hash_rules};
+use crate::balance::across::across;
 use crate::balance::locality::{Callers, Setting, Stand};
 use crate::balance::{BackendKey, HashKey, Line, Slot, View, view};
 use crate::model::{Endpoint, GatewayIdentity, Protocol, Resolution, Service, World};
@@ -51,7 +52,8 @@ impl Facts {
         let ports = service.ports.iter().filter(|p| p.protocol != Protocol::Udp).map(|p| p.number).collect();
         let by_name = matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
         let subsets = rule.into_iter().flat_map(Rule::subsets);
-        let subsets = subsets.filter(|s| !by_name || endpoints.iter().any(|e| selects(&s.labels, e))).map(|s| s.name.as_str().into()).collect();
+        let subsets =
+            subsets.filter(|s| !by_name || endpoints.iter().any(|e| e.workload.carries(&s.labels))).map(|s| s.name.as_str().into()).collect();
         Self { standing: Standing::Ports(ports), subsets, hashes: rule.map(hash_rules).unwrap_or_default() }
     }
     /// True where routes may name the subset; "" is the service itself.
@@ -65,10 +67,6 @@ impl Facts {
     pub(super) fn subsets(&self) -> &[Arc<str>] {
         &self.subsets
     }
-}
-
-fn selects(labels: &isthmus_config::object::Labels, endpoint: &Endpoint) -> bool {
-    labels.iter().all(|(k, v)| endpoint.workload.label(k) == Some(&**v))
 }
 
 /// A backend that routes send to.
@@ -297,8 +295,15 @@ impl<R: Ord> Host<R> {
             Resolution::None | Resolution::DynamicDns => &[][..],
             Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e),
         };
-        let chosen: Vec<&Arc<Endpoint>> = endpoints.iter().filter(|e| e.port_name == number.name && labels.is_none_or(|l| selects(l, e))).collect();
-        Some(view(policy, &line, &chosen, previous, seed))
+        let chosen: Vec<&Arc<Endpoint>> =
+            endpoints.iter().filter(|e| e.port_name == number.name && labels.is_none_or(|l| e.workload.carries(l))).collect();
+        if chosen.iter().all(|e| e.passage.is_none()) {
+            return Some(view(policy, &line, &chosen, previous, seed));
+        }
+        // M-14 comes before M-37: a gateway stands for nothing that is left out anyway.
+        let counted: Vec<&Arc<Endpoint>> = chosen.into_iter().filter(|e| policy.counts(e)).collect();
+        let dialled = across(&counted, service.kind, world.gateway.mutual_tls).dialled;
+        Some(view(policy, &line, &dialled.iter().collect::<Vec<_>>(), previous, seed))
     }
 
     fn effective<'a>(&'a self, world: &'a World, port: u16, subset: &str) -> Effective<'a> {

@@ -34,6 +34,7 @@ fn patient_slot(endpoints: usize, endpoint_wait: Duration) -> Arc<Slot> {
                 health: Health::Healthy,
                 workload: Arc::new(Workload { name: format!("a-{i}").into(), ..Workload::default() }),
                 source: source.clone(),
+                passage: None,
             })
         })
         .collect();

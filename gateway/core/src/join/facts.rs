@@ -2,7 +2,7 @@
 //!
 //! Strings and label sets are shared: ten thousand pods of a hundred deployments hold a hundred names of namespaces.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use isthmus_config::name::{ClusterId, Hostname, Locality, Network};
 use isthmus_config::object::{Labels, Object, ObjectRef, Origin};
 use smallvec::SmallVec;
 
-use crate::model::{Distribution, ExportTo, GatewayIdentity, Health, Port, Workload};
+use super::gateways::Networks;
+use crate::model::{Distribution, ExportTo, GatewayIdentity, Health, NETWORK, Port, Workload};
 
 /// Values by namespace, then name.
 #[derive(Clone, Debug)]
@@ -85,8 +86,28 @@ pub struct ServiceFact {
     pub distribution: Option<Option<Distribution>>,
     /// Label `istio.io/persistent-session` is there (M-11).
     pub persistent_session: bool,
+    /// How it is reached from outside its cluster, where it is.
+    pub outside: Option<Box<Outside>>,
     /// Where it stands.
     pub origin: Origin,
+}
+
+impl ServiceFact {
+    /// True where its labels name a network (M-33).
+    pub fn names_network(&self) -> bool {
+        self.labels.get(NETWORK).is_some_and(|n| !n.is_empty())
+    }
+}
+
+/// How a Service is reached from outside its cluster (M-34).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Its load balancers, by name where they have no address, and its externalIPs.
+    pub addresses: Vec<Arc<str>>,
+    /// Service port and node port, of type NodePort.
+    pub node_ports: Vec<(u16, u16)>,
+    /// The nodes whose ports lead into its network, by their labels: `traffic.istio.io/nodeSelector`.
+    pub nodes: Option<Labels>,
 }
 
 /// What an EndpointSlice says of an endpoint (M-10..M-13).
@@ -178,11 +199,15 @@ pub struct Pod {
     pub workload: Arc<Workload>,
 }
 
-/// A node, as far as localities need it (L-2).
+/// A node, as far as localities and node ports need it (L-2, M-34).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// Where it stands.
     pub locality: Locality,
+    /// Its ExternalIPs.
+    pub external_ips: Box<[IpAddr]>,
+    /// Its labels, of nodes with an ExternalIP only: others are no gateway.
+    pub labels: Labels,
 }
 
 /// A namespace.
@@ -199,8 +224,9 @@ pub struct Namespace {
 pub struct Cluster {
     /// Its id.
     pub id: ClusterId,
-    /// Its Services.
-    pub services: ByName<Arc<ServiceFact>>,
+    services: ByName<Arc<ServiceFact>>,
+    /// Services that name a network in their labels (M-33).
+    labelled: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Its EndpointSlices by service, each by name.
     pub slices: ByName<BTreeMap<Arc<str>, Arc<SliceFact>>>,
     pods: ByName<Pod>,
@@ -220,6 +246,33 @@ impl Cluster {
     /// A cluster of which nothing is known yet.
     pub fn new(id: ClusterId) -> Self {
         Self { id, ..Self::default() }
+    }
+
+    /// Its Services.
+    pub fn services(&self) -> &ByName<Arc<ServiceFact>> {
+        &self.services
+    }
+
+    /// The Services that name a network in their labels, which makes them its gateways (M-33).
+    pub fn labelled_services(&self) -> impl Iterator<Item = &ServiceFact> {
+        self.labelled.iter().filter_map(|(namespace, name)| self.services.get(namespace, name)).map(|s| &**s)
+    }
+
+    /// Puts a Service in place and returns the one that it was before.
+    pub fn put_service(&mut self, service: Arc<ServiceFact>) -> Option<Arc<ServiceFact>> {
+        let key = (service.namespace.clone(), service.name.clone());
+        if service.names_network() {
+            self.labelled.insert(key.clone());
+        } else {
+            self.labelled.remove(&key);
+        }
+        self.services.insert(key.0, key.1, service)
+    }
+
+    /// Takes a Service out.
+    pub fn remove_service(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Option<Arc<ServiceFact>> {
+        self.labelled.remove(&(namespace.clone(), name.clone()));
+        self.services.remove(namespace, name)
     }
 
     /// Its pods.
@@ -279,6 +332,10 @@ pub struct Mesh {
     pub networks_by_cluster: BTreeMap<ClusterId, Network>,
     /// meshNetworks `fromCidr`: address, prefix length, network.
     pub networks_by_range: Vec<(IpAddr, u8, Network)>,
+    /// meshNetworks `gateways` by address: network, address or name, port.
+    pub gateways_by_address: Vec<(Network, Arc<str>, u16)>,
+    /// meshNetworks `gateways` by `registryServiceName`: the cluster, its network, the service's host, its port.
+    pub gateways_by_service: Vec<(ClusterId, Network, Hostname, u16)>,
     /// Hosts of `serviceSettings` with their `clusterLocal` (M-30).
     pub cluster_local: Vec<(Hostname, bool)>,
 }
@@ -298,4 +355,6 @@ pub struct Facts<'a> {
     pub node: Option<&'a str>,
     /// Mesh-wide settings.
     pub mesh: &'a Mesh,
+    /// The gateways of the networks that are not ours.
+    pub networks: &'a Networks,
 }

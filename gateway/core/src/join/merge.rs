@@ -3,11 +3,11 @@
 //! Kubernetes comes first: a ServiceEntry of the same host gives a Kubernetes Service endpoints if it is of the same
 //! namespace, and nothing otherwise (M-3).
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use isthmus_config::name::Hostname;
+use isthmus_config::name::{Hostname, Network};
 use isthmus_config::object::{Kind, ObjectRef};
 
 use super::facts::{Cluster, Facts, ServiceFact, SliceEndpoint, SliceFact};
@@ -40,11 +40,22 @@ pub fn kubernetes_host(namespace: &str, name: &str, domain: &str) -> Hostname {
 /// Where a Kubernetes Service and ServiceEntries claim one host, the Kubernetes Service is it, unless it is hidden from the
 /// gateway's namespace and an entry is not (M-3).
 pub fn host(facts: &Facts<'_>, host: &Hostname) -> Option<Joined> {
+    let mut joined = unmarked(facts, host)?;
+    if !facts.networks.is_empty() {
+        for endpoint in &mut joined.endpoints {
+            endpoint.passage = facts.networks.passage(endpoint).cloned();
+        }
+    }
+    Some(joined)
+}
+
+/// The same before anything is said of gateways between networks.
+fn unmarked(facts: &Facts<'_>, host: &Hostname) -> Option<Joined> {
     let entries = service_entry::claims(facts, host);
     let Some((namespace, name)) = kubernetes_name(host, &facts.gateway.domain) else {
         return service_entry::service(facts, host, &entries);
     };
-    let first = facts.clusters.iter().find_map(|c| c.services.get(namespace, name));
+    let first = facts.clusters.iter().find_map(|c| c.services().get(namespace, name));
     let Some(first) = first else {
         return service_entry::service(facts, host, &entries);
     };
@@ -96,7 +107,7 @@ pub(super) fn distribution_of_namespace(facts: &Facts<'_>, namespace: &str) -> O
 
 /// True where a cluster would serve the service from the gateway's own node only (M-18).
 fn asks_for_node(facts: &Facts<'_>, namespace: &str, name: &str) -> bool {
-    let asks = |c: &Cluster| c.services.get(namespace, name).is_some_and(|s| s.node_local) && c.slices.get(namespace, name).is_some();
+    let asks = |c: &Cluster| c.services().get(namespace, name).is_some_and(|s| s.node_local) && c.slices.get(namespace, name).is_some();
     facts.clusters.iter().any(asks)
 }
 
@@ -104,22 +115,22 @@ fn asks_for_node(facts: &Facts<'_>, namespace: &str, name: &str) -> bool {
 fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, name: &str, out: &mut Vec<Endpoint>) {
     let Some(slices) = cluster.slices.get(&service.namespace, name) else { return };
     // A slice without its service is not there for Istio either: the cluster does not know the service.
-    let Some(own) = cluster.services.get(&service.namespace, name) else { return };
+    let Some(own) = cluster.services().get(&service.namespace, name) else { return };
     let mut seen = HashSet::new();
-    let alone = std::cell::LazyCell::new(|| Arc::new(podless(facts, cluster, &service.namespace)));
+    let mut podless = Podless { facts, cluster, namespace: &service.namespace, by_network: BTreeMap::new() };
     for slice in slices.values() {
         for endpoint in &slice.endpoints {
             let Some(health) = endpoint.condition.health(own.persistent_session) else { continue };
             if own.node_local && (facts.node.is_none() || facts.node != endpoint.node.as_deref()) {
                 continue;
             }
-            let Some(workload) = workload_behind(cluster, slice, endpoint, &alone) else { continue };
+            let Some(workload) = workload_behind(cluster, slice, endpoint, &mut podless) else { continue };
             for (port_name, number) in &slice.ports {
                 let Some(port) = service.ports.iter().find(|p| p.name == *port_name) else { continue };
                 let address = SocketAddr::new(endpoint.address, *number);
                 if seen.insert((address, port.number)) {
                     let (address, source, workload) = (Address::Socket(address), slice.object.clone(), workload.clone());
-                    out.push(Endpoint { address, port_name: port.name.clone(), weight: 1, health, workload, source });
+                    out.push(Endpoint { address, port_name: port.name.clone(), weight: 1, health, workload, source, passage: None });
                 }
             }
         }
@@ -127,17 +138,28 @@ fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, na
 }
 
 /// The pod that an endpoint names, or `None` until it has been seen (M-17); else the pod at its address.
-fn workload_behind(cluster: &Cluster, slice: &SliceFact, endpoint: &SliceEndpoint, alone: &Arc<Workload>) -> Option<Arc<Workload>> {
+fn workload_behind(cluster: &Cluster, slice: &SliceFact, endpoint: &SliceEndpoint, podless: &mut Podless<'_>) -> Option<Arc<Workload>> {
     if let Some(pod) = &endpoint.pod {
         return cluster.pods().get(&slice.object.namespace, pod).map(|p| p.workload.clone());
     }
-    Some(cluster.pod_at(endpoint.address).map_or(alone, |p| &p.workload).clone())
+    Some(cluster.pod_at(endpoint.address).map_or_else(|| podless.at(endpoint.address), |p| p.workload.clone()))
 }
 
-/// The workload of endpoints that no pod stands behind.
-fn podless(facts: &Facts<'_>, cluster: &Cluster, namespace: &Arc<str>) -> Workload {
-    let network = network::of_cluster(None, cluster, facts.mesh);
-    Workload { namespace: namespace.clone(), cluster: cluster.id.clone(), network, ..Workload::default() }
+/// The workloads of endpoints that no pod stands behind: one for each network (M-31).
+struct Podless<'a> {
+    facts: &'a Facts<'a>,
+    cluster: &'a Cluster,
+    namespace: &'a Arc<str>,
+    by_network: BTreeMap<Network, Arc<Workload>>,
+}
+
+impl Podless<'_> {
+    fn at(&mut self, address: IpAddr) -> Arc<Workload> {
+        let network = network::of_cluster(Some(address), self.cluster, self.facts.mesh);
+        let made =
+            || Workload { namespace: self.namespace.clone(), cluster: self.cluster.id.clone(), network: network.clone(), ..Workload::default() };
+        self.by_network.entry(network.clone()).or_insert_with(|| Arc::new(made())).clone()
+    }
 }
 
 /// True where only endpoints of the gateway's own cluster serve the host (M-30).

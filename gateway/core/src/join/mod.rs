@@ -6,13 +6,14 @@
 //! until their answer is among the [`Facts`].
 
 mod facts;
+pub mod gateways;
 mod group;
 pub mod locality;
 mod merge;
 pub mod network;
 mod service_entry;
 
-pub use facts::{ByName, Cluster, Condition, Container, Facts, Mesh, Namespace, Node, Pod, PodFact, ServiceFact, SliceEndpoint, SliceFact};
+pub use facts::{ByName, Cluster, Condition, Container, Facts, Mesh, Namespace, Node, Outside, Pod, PodFact, ServiceFact, SliceEndpoint, SliceFact};
 pub use group::group_of;
 pub use merge::{Joined, cluster_local_rules, host, kubernetes_host, kubernetes_name, pod_workload};
 pub use service_entry::{is_used, labels, names, reports_health, selects};

@@ -232,7 +232,7 @@ struct Told {
 impl Told {
     fn endpoint(&self, address: Address, port_name: &Arc<str>, weight: u32) -> Endpoint {
         let (workload, source) = (self.workload.clone(), self.source.clone());
-        Endpoint { address, port_name: port_name.clone(), weight: weight.max(1), health: self.health, workload, source }
+        Endpoint { address, port_name: port_name.clone(), weight: weight.max(1), health: self.health, workload, source, passage: None }
     }
 }
 
@@ -278,6 +278,7 @@ fn add_pod(pod: &Pod, ports: &[&ServicePort], out: &mut Vec<Endpoint>) {
             health: Health::Healthy,
             workload: pod.workload.clone(),
             source: pod.fact.object.clone(),
+            passage: None,
         });
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use isthmus_config::name::{ClusterId, Locality, Network};
 use isthmus_config::object::{Labels, ObjectRef};
 
+use super::{Gateways, Passage};
+
 /// Where to dial.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
@@ -90,6 +92,11 @@ impl Workload {
         if extended.is_empty() { self.labels.get(key).map(|v| &**v) } else { Some(extended) }
     }
 
+    /// True where it carries all of a subset's labels; the extended ones count (L-5).
+    pub fn carries(&self, labels: &Labels) -> bool {
+        labels.iter().all(|(key, value)| self.label(key) == Some(&**value))
+    }
+
     /// All labels, the extended ones included.
     pub fn all_labels(&self) -> BTreeMap<&str, &str> {
         let extended = [REGION, ZONE, SUBZONE, CLUSTER, NETWORK, HOSTNAME];
@@ -113,4 +120,24 @@ pub struct Endpoint {
     pub workload: Arc<Workload>,
     /// The object that names it.
     pub source: Arc<ObjectRef>,
+    /// Where its network is another one that has gateways, or it is such a gateway.
+    pub passage: Option<Arc<Passage>>,
+}
+
+impl Endpoint {
+    /// The locality that groups it with others: a gateway counts as those that it stands for (M-39).
+    pub fn locality(&self) -> &Locality {
+        match self.passage.as_deref() {
+            Some(Passage::Gateway(locality)) => locality,
+            Some(Passage::Behind(_)) | None => &self.workload.locality,
+        }
+    }
+
+    /// The gateways behind which it is.
+    pub fn gateways(&self) -> Option<&Gateways> {
+        match self.passage.as_deref()? {
+            Passage::Behind(gateways) => Some(gateways),
+            Passage::Gateway(_) => None,
+        }
+    }
 }

@@ -4,11 +4,13 @@
 //! endpoints are separate records: an endpoint change leaves the service (its ports) untouched, and with it every route.
 
 mod endpoint;
+mod passage;
 mod protocol;
 mod service;
 mod world;
 
 pub use endpoint::{Address, CLUSTER, Endpoint, HOSTNAME, Health, NETWORK, REGION, SUBZONE, Workload, ZONE};
+pub use passage::{Gateways, NetworkGateway, Passage, TLS_MODE};
 pub use protocol::Protocol;
 pub use service::{Distribution, ExportTo, Port, Resolution, Service, ServiceKind, TargetPort, Unmet};
 pub use world::{Catalog, Changes, Documents, GatewayIdentity, NamespacedName, World};

@@ -64,6 +64,8 @@ pub struct GatewayIdentity {
     pub ports: BTreeMap<u16, u16>,
     /// `<dom>`, such as `cluster.local`.
     pub domain: Arc<str>,
+    /// We can speak mutual TLS to endpoints, so gateways of other networks can be passed (M-37).
+    pub mutual_tls: bool,
 }
 
 /// What differs from the world compiled before. `all` after a change whose reach is not worth telling (mesh, identity).
