@@ -63,6 +63,15 @@ impl View {
         }
     }
 
+    /// The endpoint of a state, where it may get traffic now.
+    pub fn at(&self, state: &Arc<EndpointState>) -> Option<Picked> {
+        self.levels.iter().find_map(|level| {
+            let mut eligible = level.pools.iter().flat_map(|p| &p.eligible).map(|i| &self.members[*i as usize]);
+            let member = eligible.find(|m| Arc::ptr_eq(&m.state, state) && (level.panic || !m.state.is_ejected()))?;
+            Some(Picked { member: member.clone(), policy: self.policy, panic: level.panic })
+        })
+    }
+
     /// One of the priority that is not `tried`, any of them. Draws alone may meet a dead endpoint again and again: it has nothing to do, so least
     /// load prefers it.
     fn another(&self, level: &Level, tried: &dyn Fn(u32) -> bool, rng: &mut dyn RngCore) -> Option<u32> {

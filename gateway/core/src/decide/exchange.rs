@@ -8,12 +8,13 @@ use rand::RngCore;
 use smallvec::SmallVec;
 
 use crate::balance::outlier::{Ejection, Outcome};
-use crate::balance::{EndpointState, InFlight, Ledger, Member, Slot, UpstreamProtocol};
+use crate::balance::{EndpointState, InFlight, Ledger, Member, Picked, UpstreamProtocol, View};
 use crate::failure::{Failure, Flag, Flags};
 use crate::policy::{ResetKind, Timeouts, is_grpc};
 use crate::route::Head;
 use crate::snapshot::Held;
 
+use super::limits::Holds;
 use super::plan::Plan;
 use super::{Attempt, Downstream, Event, Reset, Step};
 
@@ -22,6 +23,8 @@ use super::{Attempt, Downstream, Event, Reset, Step};
 pub(super) enum Phase {
     /// A delay, a back-off or a wait for an endpoint runs.
     Waiting,
+    /// It stands in line for a connection.
+    Queued,
     /// An attempt runs and has not answered.
     Trying,
     /// The response is being passed on.
@@ -49,6 +52,7 @@ pub struct Exchange {
     pub(super) member: Option<Arc<Member>>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) outcome: Option<Outcome>,
+    pub(super) holds: Holds,
     pub(super) ejections: SmallVec<[Ejection; 1]>,
     pub(super) attempts: u32,
     pub(super) connected: bool,
@@ -85,6 +89,7 @@ impl Exchange {
             member: None,
             in_flight: None,
             outcome: None,
+            holds: Holds::default(),
             ejections: SmallVec::new(),
             attempts: 0,
             connected: false,
@@ -118,6 +123,8 @@ impl Exchange {
         }
         match event {
             Event::Woke => self.woke(now, rng, ledger),
+            Event::Granted(only) => self.granted(only, now, rng, ledger),
+            Event::Refused => self.refused(),
             Event::Connected => {
                 self.connected = true;
                 self.judge(Outcome::Connected);
@@ -154,7 +161,7 @@ impl Exchange {
     }
 
     /// The route's time runs from the later of the request's end and the first attempt: an injected delay is outside it (V-41).
-    fn start_clock(&mut self, now: Instant) {
+    pub(super) fn start_clock(&mut self, now: Instant) {
         if self.request_ended.is_some() && self.first_try.is_some() && self.route_deadline.is_none() {
             self.route_deadline = self.timeouts.route.map(|t| now + t);
         }
@@ -185,16 +192,25 @@ impl Exchange {
                 self.details = details;
                 self.done(Step::Answer(reply))
             }
-            Some(Plan::Send) | None => self.attempt(now, rng, ledger),
+            Some(Plan::Send) | None => self.attempt(None, now, rng, ledger),
         }
     }
 
-    fn attempt(&mut self, now: Instant, rng: &mut dyn RngCore, ledger: Ledger) -> Step {
+    /// The next attempt, at the endpoint of `only` where one is named.
+    pub(super) fn attempt(&mut self, only: Option<&Arc<EndpointState>>, now: Instant, rng: &mut dyn RngCore, ledger: Ledger) -> Step {
         let Some(slot) = self.slot().cloned() else { return self.fail(Failure::NoCluster) };
+        let view = slot.view.load();
+        if let Some(step) = self.queue(&slot, &view, now, rng, ledger) {
+            return step;
+        }
         let avoid = if self.forward().is_some_and(|f| f.retry.previous_hosts) { &self.tried[..] } else { &[] };
-        let Some(picked) = slot.pick(self.hash, avoid, ledger, rng) else { return self.without_endpoint(&slot, now, ledger) };
-        let member = picked.member;
-        let policy = picked.policy;
+        let named = only.and_then(|only| view.at(only));
+        let picked = named.or_else(|| view.pick(self.hash, avoid, ledger, rng));
+        let Some(Picked { member, policy, panic }) = picked else { return self.without_endpoint(&view, now, ledger) };
+        if !self.enter(&slot, &view, ledger) {
+            return self.fail(Failure::Overflow);
+        }
+        drop(view);
         self.attempts += 1;
         self.first_try.get_or_insert(now);
         self.start_clock(now);
@@ -207,26 +223,21 @@ impl Exchange {
         self.phase = Phase::Trying;
         self.connected = false;
         self.try_deadline = None;
-        let protocol = match policy.protocol {
+        Step::Try(Attempt { number: self.attempts, member, slot, protocol: self.protocol(policy.protocol), policy, panic })
+    }
+
+    /// In what an endpoint is spoken to.
+    pub(super) fn protocol(&self, asked: UpstreamProtocol) -> UpstreamProtocol {
+        match asked {
             UpstreamProtocol::SameAsClient if self.http2 => UpstreamProtocol::Http2,
             UpstreamProtocol::SameAsClient => UpstreamProtocol::Http1,
             told @ (UpstreamProtocol::Http1 | UpstreamProtocol::Http2) => told,
-        };
-        Step::Try(Attempt {
-            number: self.attempts,
-            member,
-            slot,
-            connect_timeout: policy.connect_timeout,
-            idle_timeout: policy.idle_timeout,
-            protocol,
-            panic: picked.panic,
-        })
+        }
     }
 
     /// No endpoint may get traffic: waited for where the rule asks for it, within the route's time; else answered so.
-    fn without_endpoint(&mut self, slot: &Slot, now: Instant, ledger: Ledger) -> Step {
-        let wait = slot.view.load().policy.endpoint_wait;
-        let patience = *self.patience.get_or_insert(now + wait);
+    fn without_endpoint(&mut self, view: &View, now: Instant, ledger: Ledger) -> Step {
+        let patience = *self.patience.get_or_insert(now + view.policy.endpoint_wait);
         if ledger == Ledger::Peek || now >= patience {
             return self.fail(Failure::NoHealthyUpstream);
         }
@@ -244,6 +255,7 @@ impl Exchange {
         }
         let grpc = if self.grpc { grpc_status(headers) } else { None };
         self.judge(Outcome::Answer(grpc.map_or(status, http_status)));
+        self.holds.retry = None;
         let wanted = self.forward().is_some_and(|f| f.retry.wants_status(status, grpc_status(headers), headers));
         if wanted && let Some(step) = self.again(now, rng) {
             return step;
@@ -257,7 +269,7 @@ impl Exchange {
     /// The attempt broke.
     fn broken(&mut self, failure: Failure, kind: ResetKind, now: Instant, rng: &mut dyn RngCore) -> Step {
         match self.phase {
-            Phase::Waiting | Phase::Done => Step::Go,
+            Phase::Waiting | Phase::Queued | Phase::Done => Step::Go,
             Phase::Answering => {
                 self.flags.set(failure.row().flag);
                 self.details = failure.after_response();
@@ -265,6 +277,7 @@ impl Exchange {
             }
             Phase::Trying => {
                 self.judge(if kind == ResetKind::PerTryTimeout { Outcome::Late } else { Outcome::Broken });
+                self.holds.retry = None;
                 let wanted = self.forward().is_some_and(|f| f.retry.wants_reset(kind));
                 if wanted && let Some(step) = self.again(now, rng) {
                     return step;
@@ -313,18 +326,23 @@ impl Exchange {
             return None;
         }
         let wait = retry.backoff(self.attempts, unit(rng));
+        if !self.enter_retry() {
+            return None;
+        }
         self.in_flight = None;
+        self.holds.request = None;
         self.try_deadline = None;
         self.phase = Phase::Waiting;
         let until = now + wait;
         Some(Step::Wait(self.route_deadline.map_or(until, |d| until.min(d))))
     }
 
-    fn fail(&mut self, failure: Failure) -> Step {
+    pub(super) fn fail(&mut self, failure: Failure) -> Step {
         let row = failure.row();
         self.flags.set(row.flag);
         self.details = row.details;
-        let reply = failure.reply(self.attempts > 1, self.grpc);
+        let begun = self.attempts + u32::from(self.phase == Phase::Queued);
+        let reply = failure.reply(begun > 1, self.grpc);
         self.done(Step::Answer(reply))
     }
 
@@ -334,6 +352,7 @@ impl Exchange {
         self.route_deadline = None;
         self.try_deadline = None;
         self.in_flight = None;
+        self.holds = Holds::default();
         step
     }
 }

@@ -11,16 +11,17 @@
 mod edit;
 mod exchange;
 mod find;
+mod limits;
 mod plan;
 mod told;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::HeaderMap;
 
-use crate::balance::{Member, Slot, UpstreamProtocol};
+use crate::balance::{BackendPolicy, EndpointState, Member, Slot, UpstreamProtocol};
 use crate::failure::{Failure, Reply};
 
 pub use edit::RequestHead;
@@ -89,6 +90,10 @@ pub enum Reset {
 pub enum Event<'a> {
     /// The time asked for by [`Step::Wait`] has come.
     Woke,
+    /// There is a connection for the request that stands in line; of one that is shared, its endpoint.
+    Granted(Option<&'a Arc<EndpointState>>),
+    /// There is no room in line, or none for one more connection.
+    Refused,
     /// The attempt has its connection.
     Connected,
     /// The attempt got none.
@@ -124,6 +129,13 @@ pub enum Step {
     Go,
     /// Let time pass, then say [`Event::Woke`].
     Wait(Instant),
+    /// Stand in line for a connection of this backend, then say [`Event::Granted`] or [`Event::Refused`].
+    Queue {
+        /// The backend.
+        slot: Arc<Slot>,
+        /// In what its endpoints are spoken to; never [`UpstreamProtocol::SameAsClient`].
+        protocol: UpstreamProtocol,
+    },
     /// Drop the attempt before, if any, and send the request to this endpoint.
     Try(Attempt),
     /// Pass the response on.
@@ -145,14 +157,12 @@ pub struct Attempt {
     pub member: Arc<Member>,
     /// Its backend.
     pub slot: Arc<Slot>,
-    /// How long connecting may take.
-    pub connect_timeout: Duration,
-    /// How long the connection may stay unused afterwards.
-    pub idle_timeout: Duration,
     /// In what the endpoint is spoken to; never [`UpstreamProtocol::SameAsClient`].
     pub protocol: UpstreamProtocol,
     /// It was chosen whatever its health, since too few were healthy (D-42).
     pub panic: bool,
+    /// The policy in force when it was chosen: timeouts, limits.
+    pub policy: BackendPolicy,
 }
 
 #[cfg(test)]
