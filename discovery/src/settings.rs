@@ -149,20 +149,15 @@ fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
     let asked = [
         ("mesh.discoverySelectors", !mesh.discovery_selectors.is_empty()),
         ("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails", mesh.default_config.gateway_topology.forward_client_cert_details.is_some()),
-        ("mesh.defaultTrafficPolicy.connectionPool", pool.is_some_and(asks_for_limits)),
+        ("mesh.defaultTrafficPolicy.connectionPool.http", pool.is_some_and(asks_for_streams)),
     ];
     let warn = |path: &str| Problem::new(Severity::Warning, "ISM0112", format!("`{path}` is not in force yet")).at(path);
     asked.iter().filter(|(_, asked)| *asked).map(|(path, _)| warn(path)).collect()
 }
 
-/// Whether a pool asks for more than its timeouts and protocol, which are in force.
-fn asks_for_limits(pool: &ConnectionPoolSettings) -> bool {
-    let tcp = pool.tcp.as_ref().is_some_and(|t| t.max_connections != 0 || t.tcp_keepalive.is_some() || t.max_connection_duration.is_some());
-    let http = pool.http.as_ref().is_some_and(|h| {
-        let limits = [h.http1_max_pending_requests, h.http2_max_requests, h.max_requests_per_connection, h.max_retries, h.max_concurrent_streams];
-        limits.iter().any(|limit| *limit != 0) || h.http2_keep_alive.is_some()
-    });
-    tcp || http
+/// Whether a pool asks for what connections of HTTP/2 do not do yet.
+fn asks_for_streams(pool: &ConnectionPoolSettings) -> bool {
+    pool.http.as_ref().is_some_and(|h| h.max_concurrent_streams != 0 || h.http2_keep_alive.is_some())
 }
 
 /// The IP families of our own addresses, as the downward API tells them.
@@ -219,9 +214,8 @@ mesh:
                 "defaultConfig: {gatewayTopology: {forwardClientCertDetails: APPEND_FORWARD}}",
                 Some("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails"),
             ),
-            ("defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}", Some("mesh.defaultTrafficPolicy.connectionPool")),
-            ("defaultTrafficPolicy: {connectionPool: {http: {maxRetries: 1}}}", Some("mesh.defaultTrafficPolicy.connectionPool")),
-            ("defaultTrafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s}}}", None),
+            ("defaultTrafficPolicy: {connectionPool: {http: {maxConcurrentStreams: 1}}}", Some("mesh.defaultTrafficPolicy.connectionPool.http")),
+            ("defaultTrafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s, maxConnections: 1}, http: {maxRetries: 1}}}", None),
             ("defaultTrafficPolicy: {outlierDetection: {}}", None),
         ] {
             let (_, warnings) = load(&format!("clusters: [{{name: c1, path: a}}]\ngateway: {{cluster: c1}}\nmesh: {{{mesh}}}\n"));

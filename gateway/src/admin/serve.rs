@@ -104,7 +104,7 @@ impl Scrape {
                 own.push(Own::Gauge("isthmus_endpoints", "Endpoints by backend, and whether they may get traffic.", labels, count as f64));
             }
         }
-        let idle = self.engine.upstream.pool.idle() as f64;
+        let idle = self.engine.upstream.idle() as f64;
         own.push(Own::Gauge("isthmus_upstream_idle_connections", "HTTP/1 connections to endpoints that wait for a request.", Vec::new(), idle));
         let dropped = self.engine.mirrors.dropped() as f64;
         own.push(Own::Counter("isthmus_mirrors_dropped_total", "Copies not sent, since too many were under way.", Vec::new(), dropped));

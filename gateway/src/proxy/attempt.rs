@@ -9,14 +9,15 @@ use super::encode::{self, Framing};
 use super::endpoint::{Http1Reader, Reader, Writer};
 use super::relay::Relay;
 use super::{open2, worker};
-use crate::upstream::{Lane, dial};
+use crate::upstream::{Lane, Life, Missing};
 
 impl Relay<'_, '_, '_> {
     pub(super) async fn attempt(&mut self, attempt: &Attempt) -> Step {
         let told = self.exchange.request_head(&self.request.head(), self.down, self.request.upgrade, Instant::now());
         let engine = self.engine;
         let http2 = attempt.protocol == UpstreamProtocol::Http2 && !self.request.upgrade;
-        let (mut reader, mut writer, slot) = if http2 {
+        let grant = self.grant.take();
+        let (mut reader, mut writer, slot, life) = if http2 {
             let last = self.body.is_over() && self.kept.pieces().is_empty();
             let request = match open2::request(self.request, &told, self.exchange_authority(&told)) {
                 Ok(request) => request,
@@ -24,35 +25,26 @@ impl Relay<'_, '_, '_> {
             };
             match self.during(open2::open(&engine.upstream.sets, attempt, request, last)).await {
                 Err(step) => return step,
-                Ok(Err(failed)) => {
-                    self.ending.transport = failed.reason();
-                    return self.tell(Event::ConnectFailed(failed));
-                }
+                Ok(Err(failed)) => return self.without_connection(Missing::Failed(failed)),
                 Ok(Ok((slot, response, stream))) => {
                     self.ending.local = slot.local();
-                    (Reader::Http2Head(response), Writer::Http2(stream), Some(slot))
+                    (Reader::Http2Head(response), Writer::Http2(stream), Some(slot), None)
                 }
             }
         } else {
-            let lane = match engine.upstream.pool.take(worker::number(), &attempt.member.state) {
-                Some(lane) => lane,
-                None => match self.during(dial(&attempt.member.endpoint.address, attempt.connect_timeout)).await {
-                    Err(step) => return step,
-                    Ok(Ok(stream)) => Lane::new(stream),
-                    Ok(Err(failed)) => {
-                        self.ending.transport = failed.reason();
-                        return self.tell(Event::ConnectFailed(failed));
-                    }
-                },
+            let lane = match self.during(engine.upstream.lane(worker::number(), attempt, grant)).await {
+                Err(step) => return step,
+                Ok(Ok(lane)) => lane,
+                Ok(Err(missing)) => return self.without_connection(missing),
             };
-            let Lane { wire, mut out, local } = lane;
+            let Lane { wire, mut out, local, life } = lane;
             self.ending.local = local;
             let framing = self.framing();
             let target = told.target.as_deref().map_or_else(|| self.request.onward(), Into::into);
             encode::request(out.head(), &self.request.method, &target, self.exchange_authority(&told), &told.headers, framing);
             let before = out.written();
             let reader = Http1Reader::new(wire, self.request.method == http::Method::HEAD, self.request.upgrade);
-            (Reader::Http1(reader), Writer::Http1 { out, framing, before }, None)
+            (Reader::Http1(reader), Writer::Http1 { out, framing, before }, None, Some(life))
         };
         self.ending.transport = "";
         self.ending.told = Some(told);
@@ -64,9 +56,20 @@ impl Relay<'_, '_, '_> {
             return step;
         }
         let step = self.converse(&mut reader, &mut writer).await;
-        self.part(reader, writer, attempt);
+        self.part(reader, writer, life, attempt);
         drop(slot);
         step
+    }
+
+    /// The attempt got no connection.
+    fn without_connection(&mut self, missing: Missing) -> Step {
+        match missing {
+            Missing::Full => self.tell(Event::Refused),
+            Missing::Failed(failed) => {
+                self.ending.transport = failed.reason();
+                self.tell(Event::ConnectFailed(failed))
+            }
+        }
     }
 
     fn exchange_authority<'a>(&'a self, told: &'a RequestHead) -> &'a str {
@@ -86,18 +89,17 @@ impl Relay<'_, '_, '_> {
     }
 
     /// Gives the connection back, where it can carry another request.
-    fn part(&mut self, reader: Reader, writer: Writer, attempt: &Attempt) {
-        let (Reader::Http1(reader), Writer::Http1 { out, .. }) = (reader, writer) else { return };
+    fn part(&mut self, reader: Reader, writer: Writer, life: Option<Life>, attempt: &Attempt) {
+        let (Reader::Http1(reader), Writer::Http1 { out, .. }, Some(life)) = (reader, writer, life) else { return };
         if self.client.status() == 101 {
-            self.ending.tunnel = reader.into_wire().map(|wire| (wire, out));
+            self.ending.tunnel = reader.into_wire().map(|wire| Lane { wire, out, local: self.ending.local, life });
             return;
         }
         if !self.body.is_over() || !out.is_drained() {
             return;
         }
         if let Some(wire) = reader.reuse() {
-            let lane = Lane { wire, out, local: self.ending.local };
-            self.engine.upstream.pool.put(worker::number(), &attempt.member.state, lane, attempt.idle_timeout);
+            self.engine.upstream.keep(worker::number(), attempt, Lane { wire, out, local: self.ending.local, life });
         }
     }
 }

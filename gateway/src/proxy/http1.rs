@@ -23,9 +23,9 @@ use super::client::{Client, Sent};
 use super::guard::{self, Facts, Scan};
 use super::relay::{Ending, HOLD};
 use super::request::{Request, Version};
-use super::tunnel::{self, OnDrop, Passed};
+use super::tunnel::{self, Limits, OnDrop, Passed};
 use super::{Visit, exchange, record};
-use crate::upstream::{Outgoing, Wire};
+use crate::upstream::{Lane, Outgoing, Wire};
 
 /// How long a connection may stay unused.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -95,14 +95,14 @@ struct Tunnel {
 impl Tunnel {
     async fn run(self, visit: &Visit, near: Wire, near_out: Outgoing) {
         let Self { request, mut sent, exchange, mut ending } = self;
-        let Some((far, far_out)) = ending.tunnel.take() else { return };
+        let Some(Lane { wire: far, out: far_out, local: _, life }) = ending.tunnel.take() else { return };
         let passed = Passed::default();
         let told = OnDrop(|| {
             sent.bytes = passed.sent.load(Ordering::Relaxed);
             record(visit, &request, &sent, passed.received.load(Ordering::Relaxed), Some(&exchange), &ending);
         });
-        tunnel::join(near, near_out, *far, far_out, &passed).await;
-        drop(told);
+        tunnel::join(near, near_out, *far, far_out, &passed, Limits::default()).await;
+        drop((told, life));
     }
 }
 

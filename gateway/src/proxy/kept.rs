@@ -30,15 +30,19 @@ impl Kept {
     pub(super) fn copy(&mut self) -> Option<Vec<Bytes>> {
         self.copy.take()
     }
+    /// True while more can be kept before anything is sent.
+    pub(super) fn has_room(&self) -> bool {
+        !self.lost && self.length < MOST
+    }
+    /// Keeps a piece that came before the first attempt, which begins with it.
+    pub(super) fn keep_ahead(&mut self, bytes: &Bytes) {
+        self.copy_too(bytes);
+        self.length += bytes.len();
+        self.pieces.push(bytes.clone());
+    }
     /// Keeps a piece, as long as it may be needed; tells the exchange where it no longer can be.
     pub(super) fn keep(&mut self, bytes: &Bytes, exchange: &mut Exchange) {
-        if self.copy.is_some() {
-            self.copied += bytes.len();
-            self.copy = self.copy.take().filter(|_| self.copied <= MOST);
-        }
-        if let Some(copy) = &mut self.copy {
-            copy.push(bytes.clone());
-        }
+        self.copy_too(bytes);
         self.length += bytes.len();
         if self.lost || !exchange.may_retry() {
             self.pieces = Vec::new();
@@ -49,6 +53,16 @@ impl Kept {
             self.lost = true;
         } else {
             self.pieces.push(bytes.clone());
+        }
+    }
+
+    fn copy_too(&mut self, bytes: &Bytes) {
+        if self.copy.is_some() {
+            self.copied += bytes.len();
+            self.copy = self.copy.take().filter(|_| self.copied <= MOST);
+        }
+        if let Some(copy) = &mut self.copy {
+            copy.push(bytes.clone());
         }
     }
 }

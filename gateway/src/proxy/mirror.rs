@@ -16,7 +16,7 @@ use super::encode::{self, Framing};
 use super::endpoint::{Heard, Http1Reader, Reader, Writer};
 use super::request::Request;
 use super::{Engine, open2, worker};
-use crate::upstream::{Lane, dial};
+use crate::upstream::Lane;
 
 /// Copies under way at once.
 const MOST: usize = 1024;
@@ -73,15 +73,7 @@ pub(super) fn send(engine: &Engine, exchange: &Exchange, request: &Request, told
             UpstreamProtocol::SameAsClient => UpstreamProtocol::Http1,
             told @ (UpstreamProtocol::Http1 | UpstreamProtocol::Http2) => told,
         };
-        let attempt = Attempt {
-            number: 1,
-            member: picked.member,
-            slot: slot.clone(),
-            connect_timeout: picked.policy.connect_timeout,
-            idle_timeout: picked.policy.idle_timeout,
-            protocol,
-            panic: picked.panic,
-        };
+        let attempt = Attempt { number: 1, member: picked.member, slot: slot.clone(), protocol, policy: picked.policy, panic: picked.panic };
         let copy = Copy {
             request: request.copy(body.iter().map(|b| b.len() as u64).sum()),
             told: RequestHead { authority: None, target: told.target.clone(), headers: told.headers.clone() },
@@ -100,22 +92,19 @@ pub(super) fn send(engine: &Engine, exchange: &Exchange, request: &Request, told
 impl Copy {
     async fn run(self, upstream: &crate::upstream::Upstream, attempt: &Attempt) -> Option<()> {
         let empty = self.body.is_empty();
-        let (mut reader, mut writer, _slot, local) = if attempt.protocol == UpstreamProtocol::Http2 {
+        let (mut reader, mut writer, _slot, kept) = if attempt.protocol == UpstreamProtocol::Http2 {
             let message = open2::request(&self.request, &self.told, &self.authority).ok()?;
             let (slot, response, stream) = open2::open(&upstream.sets, attempt, message, empty).await.ok()?;
             (Reader::Http2Head(response), Writer::Http2(stream), Some(slot), None)
         } else {
-            let lane = match upstream.pool.take(worker::number(), &attempt.member.state) {
-                Some(lane) => lane,
-                None => Lane::new(dial(&attempt.member.endpoint.address, attempt.connect_timeout).await.ok()?),
-            };
-            let Lane { wire, mut out, local } = lane;
+            let lane = upstream.lane(worker::number(), attempt, None).await.ok()?;
+            let Lane { wire, mut out, local, life } = lane;
             let framing = if empty { Framing::None } else { Framing::Length(self.request.length.unwrap_or(0)) };
             let target = self.told.target.as_deref().map_or_else(|| self.request.onward(), Into::into);
             encode::request(out.head(), &self.request.method, &target, &self.authority, &self.told.headers, framing);
             let before = out.written();
             let reader = Http1Reader::new(wire, self.request.method == http::Method::HEAD, false);
-            (Reader::Http1(reader), Writer::Http1 { out, framing, before }, None, local)
+            (Reader::Http1(reader), Writer::Http1 { out, framing, before }, None, Some((local, life)))
         };
         let count = self.body.len();
         for (at, bytes) in self.body.into_iter().enumerate() {
@@ -138,10 +127,10 @@ impl Copy {
         };
         let (heard, written) = tokio::join!(heard, written);
         heard.and(written)?;
-        if let (Reader::Http1(reader), Writer::Http1 { out, .. }) = (reader, writer)
+        if let (Reader::Http1(reader), Writer::Http1 { out, .. }, Some((local, life))) = (reader, writer, kept)
             && let Some(wire) = reader.reuse()
         {
-            upstream.pool.put(worker::number(), &attempt.member.state, Lane { wire, out, local }, attempt.idle_timeout);
+            upstream.keep(worker::number(), attempt, Lane { wire, out, local, life });
         }
         Some(())
     }

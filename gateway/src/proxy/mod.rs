@@ -13,6 +13,7 @@ mod guard;
 mod http1;
 mod http2;
 mod kept;
+mod line;
 mod mirror;
 mod open2;
 mod relay;
@@ -170,8 +171,20 @@ async fn exchange(
         }
     };
     let (exchange, first) = Exchange::begin(held, &request.head(), &down, Instant::now(), &mut rng, Ledger::Live);
-    let mut relay =
-        Relay { engine, request, down: &down, exchange, rng, client, body, trial, ending: Ending::default(), kept: Kept::default(), hold };
+    let mut relay = Relay {
+        engine,
+        request,
+        down: &down,
+        exchange,
+        rng,
+        client,
+        body,
+        trial,
+        ending: Ending::default(),
+        kept: Kept::default(),
+        grant: None,
+        hold,
+    };
     relay.run(first).await;
     let Relay { exchange, mut ending, .. } = relay;
     ending.messages = body.messages();

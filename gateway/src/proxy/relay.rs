@@ -24,7 +24,7 @@ use super::kept::Kept;
 use super::request::Request;
 use super::{Engine, mirror};
 use crate::observe::{Counter, Trial};
-use crate::upstream::{Outgoing, Wire};
+use crate::upstream::{Grant, Lane};
 
 /// After so long a request lets go of the world it was routed in.
 pub(super) const HOLD: Duration = Duration::from_secs(5);
@@ -44,6 +44,8 @@ pub(super) struct Relay<'r, 'c, 'b> {
     pub(super) trial: Option<Trial>,
     pub(super) ending: Ending,
     pub(super) kept: Kept,
+    /// The connection, or the room for one, that the line has given.
+    pub(super) grant: Option<Grant>,
     /// Rings when it is time to let go of the world; one timer serves all requests of a connection.
     pub(super) hold: Pin<&'r mut Sleep>,
 }
@@ -66,7 +68,7 @@ pub(super) struct Ending {
     /// `grpc-status` of the answer.
     pub(super) grpc_status: Option<u8>,
     /// The connection to the endpoint, once it is a tunnel.
-    pub(super) tunnel: Option<(Box<Wire>, Outgoing)>,
+    pub(super) tunnel: Option<Lane>,
 }
 
 /// How far the request's body is on its way.
@@ -96,6 +98,7 @@ impl Relay<'_, '_, '_> {
                     Ok(()) => self.tell(Event::Woke),
                     Err(step) => step,
                 },
+                Step::Queue { slot, protocol } => self.stand(&slot, protocol).await,
                 Step::Try(attempt) => {
                     if attempt.panic {
                         self.count(Counter::Panic);
@@ -250,13 +253,7 @@ impl Relay<'_, '_, '_> {
                 },
                 () = passed(expires), if expires.is_some() => self.tell(Event::Expired),
                 () = self.hold.as_mut(), if holds => {
-                    let until = self.request.started + HOLD;
-                    if until <= Instant::now() {
-                        self.exchange.keep();
-                        holds = false;
-                    } else {
-                        self.hold.as_mut().reset(until.into());
-                    }
+                    holds = self.hold_on();
                     Step::Go
                 }
             };
@@ -273,6 +270,17 @@ impl Relay<'_, '_, '_> {
             }
             return step;
         }
+    }
+
+    /// Lets go of the world once the request is old; true while it is not.
+    pub(super) fn hold_on(&mut self) -> bool {
+        let until = self.request.started + HOLD;
+        if until <= Instant::now() {
+            self.exchange.keep();
+            return false;
+        }
+        self.hold.as_mut().reset(until.into());
+        true
     }
 
     /// Writes what was kept of the body, and says how far it is.
@@ -332,7 +340,7 @@ impl Relay<'_, '_, '_> {
     }
 
     /// The request's body is not framed as it says.
-    fn malformed(&mut self) -> Step {
+    pub(super) fn malformed(&mut self) -> Step {
         self.tell(Event::ClientGone);
         let row = Failure::BadRequest.row();
         self.ending.flags.set(Flag::DownstreamProtocol);
@@ -342,7 +350,7 @@ impl Relay<'_, '_, '_> {
 }
 
 /// Pends until a moment, and for ever without one.
-async fn passed(at: Option<Instant>) {
+pub(super) async fn passed(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use bytes::BytesMut;
+use isthmus_core::balance::breaker::{Permit, Resource};
 use isthmus_core::balance::outlier::Outcome;
-use isthmus_core::balance::{Ledger, Member, Slot};
+use isthmus_core::balance::{BackendPolicy, Ledger, Member, Slot};
 use isthmus_core::failure::{Failure, Flag, Flags};
 use isthmus_core::snapshot::{Destination, Front};
 use rand::Rng;
 use tokio::net::TcpStream;
 
-use super::tunnel::{self, OnDrop, Passed};
+use super::tunnel::{self, Limits, OnDrop, Passed};
 use super::{Visit, worker};
 use crate::observe::Record;
 use crate::upstream::{Outgoing, Wire, dial};
@@ -27,6 +28,9 @@ struct Told {
     flags: Flags,
     transport: &'static str,
     local: Option<SocketAddr>,
+    /// Its place among the backend's connections.
+    place: Option<Permit>,
+    policy: BackendPolicy,
 }
 
 /// Serves a connection of which `ahead` has been read.
@@ -65,7 +69,7 @@ pub(crate) async fn serve(visit: Visit, stream: TcpStream, ahead: BytesMut) {
         let (read, write) = stream.into_split();
         let (far_read, far_write) = far.into_split();
         let (near, far) = (Wire::new(read, ahead), Wire::new(far_read, BytesMut::new()));
-        tunnel::join(near, Outgoing::new(write), far, Outgoing::new(far_write), &passed).await;
+        tunnel::join(near, Outgoing::new(write), far, Outgoing::new(far_write), &passed, Limits::of(&told.policy)).await;
     }
     drop((ended, in_flight));
 }
@@ -89,7 +93,14 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
         told.flags.set(Failure::NoHealthyUpstream.row().flag);
         return None;
     };
-    let dialled = dial(&picked.member.endpoint.address, picked.policy.connect_timeout).await;
+    told.policy = picked.policy;
+    // What does not fit is closed, not queued (D-43).
+    told.place = slot.enter(Resource::Connection, picked.policy.limits.connections);
+    if told.place.is_none() {
+        told.flags.set(Failure::Overflow.row().flag);
+        return None;
+    }
+    let dialled = dial(&picked.member.endpoint.address, &picked.policy).await;
     told.member = Some(picked.member);
     if let (Err(_), Some(member)) = (&dialled, &told.member) {
         // A stream that got no connection counts as an error (D-40).

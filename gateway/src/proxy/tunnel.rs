@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use isthmus_core::balance::BackendPolicy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
@@ -11,8 +12,28 @@ use tokio::time::Instant;
 use crate::observe::StreamMeter;
 use crate::upstream::{Outgoing, Wire};
 
-/// How long nothing may come from either side.
-const IDLE: Duration = Duration::from_secs(3600);
+/// How long a byte stream may last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// How long nothing may come from either side.
+    idle: Option<Duration>,
+    /// How long it may last in all.
+    longest: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { idle: Some(Duration::from_secs(3600)), longest: None }
+    }
+}
+
+impl Limits {
+    /// A backend's (contract 1.5, connectionPool.tcp).
+    pub(super) fn of(policy: &BackendPolicy) -> Self {
+        let idle = policy.keeping.stream_idle.map_or(Self::default().idle, |idle| Some(idle).filter(|idle| !idle.is_zero()));
+        Self { idle, longest: policy.keeping.longest }
+    }
+}
 
 /// Bytes read at once.
 const CHUNK: usize = 16 * 1024;
@@ -57,22 +78,32 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// Carries bytes until both sides have ended, one breaks, or nothing comes for too long.
-pub(super) async fn join(near: Wire, near_out: Outgoing, far: Wire, far_out: Outgoing, passed: &Passed) {
+/// Carries bytes until both sides have ended, one breaks, or a limit is reached.
+pub(super) async fn join(near: Wire, near_out: Outgoing, far: Wire, far_out: Outgoing, passed: &Passed, limits: Limits) {
     let both = async { tokio::try_join!(carry(near, far_out, passed, Way::Received), carry(far, near_out, passed, Way::Sent)) };
     tokio::select! {
         _ = both => {}
-        () = still(passed) => {}
+        () = still(passed, limits.idle) => {}
+        () = after(limits.longest) => {}
+    }
+}
+
+/// Ready after so long, or never.
+async fn after(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
     }
 }
 
 /// Ready when nothing has passed for too long.
-async fn still(passed: &Passed) {
+async fn still(passed: &Passed, idle: Option<Duration>) {
+    let Some(idle) = idle else { return std::future::pending().await };
     let total = || passed.received.load(Ordering::Relaxed) + passed.sent.load(Ordering::Relaxed);
     let mut seen = total();
     let mut since = Instant::now();
     loop {
-        tokio::time::sleep_until(since + IDLE).await;
+        tokio::time::sleep_until(since + idle).await;
         if total() == seen {
             return;
         }

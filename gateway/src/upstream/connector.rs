@@ -1,26 +1,44 @@
 //! The one place that dials endpoints.
 
 use std::io;
-use std::time::Duration;
 
+use isthmus_core::balance::{BackendPolicy, Probes};
 use isthmus_core::decide::ConnectError;
 use isthmus_core::model::Address;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Connects to an endpoint, within `limit`.
-pub(crate) async fn dial(address: &Address, limit: Duration) -> Result<TcpStream, ConnectError> {
+/// Connects to an endpoint, as its backend's policy says.
+pub(crate) async fn dial(address: &Address, policy: &BackendPolicy) -> Result<TcpStream, ConnectError> {
     let socket = match address {
         Address::Socket(socket) => *socket,
         Address::Unix(_) | Address::Unresolved(..) => return Err(ConnectError::Failed),
     };
-    match timeout(limit, TcpStream::connect(socket)).await {
+    match timeout(policy.connect_timeout, TcpStream::connect(socket)).await {
         Err(_) => Err(ConnectError::Timeout),
         Ok(Err(e)) => Err(connect_error(&e)),
         Ok(Ok(stream)) => {
             stream.set_nodelay(true).map_err(|e| connect_error(&e))?;
+            if let Some(probes) = &policy.keeping.probes {
+                SockRef::from(&stream).set_tcp_keepalive(&keep_alive(probes)).map_err(|e| connect_error(&e))?;
+            }
             Ok(stream)
         }
+    }
+}
+
+fn keep_alive(probes: &Probes) -> TcpKeepalive {
+    let mut asked = TcpKeepalive::new();
+    if let Some(after) = probes.after {
+        asked = asked.with_time(after);
+    }
+    if let Some(every) = probes.every {
+        asked = asked.with_interval(every);
+    }
+    match probes.count {
+        Some(count) => asked.with_retries(count),
+        None => asked,
     }
 }
 

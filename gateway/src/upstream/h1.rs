@@ -1,6 +1,7 @@
 //! Idle HTTP/1 connections, by endpoint, and the one that a request uses.
 //!
-//! Each worker thread keeps its own; one that has none looks at the others' before it dials. An endpoint is known by its
+//! Each worker thread keeps its own; one that has none looks at the others' before it dials. Where connections are limited they are kept in
+//! the backend's queue instead, which all workers share. An endpoint is known by its
 //! state, which the pool holds weakly: once no view and no request holds it, the endpoint is gone and so are its
 //! connections. A connection on which anything was heard while idle is dead.
 
@@ -8,13 +9,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
-use isthmus_core::balance::EndpointState;
+use isthmus_core::balance::breaker::Noted;
+use isthmus_core::balance::{BackendPolicy, EndpointState, Slot};
 use tokio::net::TcpStream;
 
-use super::{Outgoing, Wire};
+use super::{Outgoing, Place, Wire};
 
 /// An HTTP/1 connection to an endpoint.
 #[derive(Debug)]
@@ -25,21 +27,51 @@ pub(crate) struct Lane {
     pub(crate) out: Outgoing,
     /// Our address on it.
     pub(crate) local: Option<SocketAddr>,
+    /// How long it has lived, and its place among its backend's connections.
+    pub(crate) life: Life,
+}
+
+/// A connection's age and place.
+#[derive(Debug)]
+pub(crate) struct Life {
+    /// Given back when the connection ends.
+    pub(super) place: Place,
+    born: Instant,
+    requests: u32,
 }
 
 impl Lane {
     /// A new connection.
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream, place: Place) -> Self {
         let local = stream.local_addr().ok();
         let (read, write) = stream.into_split();
-        Self { wire: Box::new(Wire::new(read, BytesMut::new())), out: Outgoing::new(write), local }
+        let life = Life { place, born: Instant::now(), requests: 0 };
+        Self { wire: Box::new(Wire::new(read, BytesMut::new())), out: Outgoing::new(write), local, life }
     }
 }
 
+impl Life {
+    /// One more request was carried: until when the connection may be kept, if it may.
+    pub(super) fn go_on(&mut self, slot: &Slot, policy: &BackendPolicy) -> Option<Instant> {
+        self.requests += 1;
+        if policy.keeping.requests.is_some_and(|most| self.requests >= most) {
+            slot.note(Noted::ConnectionServed);
+            return None;
+        }
+        let until = Instant::now() + policy.idle_timeout;
+        match policy.keeping.longest {
+            Some(longest) if self.born.elapsed() >= longest => None,
+            Some(longest) => Some(until.min(self.born + longest)),
+            None => Some(until),
+        }
+    }
+}
+
+/// A connection that waits for a request, for so long.
 #[derive(Debug)]
-struct Idle {
-    lane: Lane,
-    until: Instant,
+pub(crate) struct Idle {
+    pub(super) lane: Lane,
+    pub(super) until: Instant,
 }
 
 #[derive(Debug)]
@@ -74,24 +106,38 @@ impl Pool {
     }
 
     fn take_from(&self, shard: usize, own: bool, endpoint: &Arc<EndpointState>) -> Option<Lane> {
+        let mut dead = Vec::new();
         let mut shard = if own { self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner) } else { self.shards[shard].try_lock().ok()? };
         let kept = shard.get_mut(&Arc::as_ptr(endpoint).addr())?;
         while let Some(idle) = kept.idle.pop() {
             self.count.fetch_sub(1, Ordering::Relaxed);
             if idle.lane.wire.is_quiet() {
+                drop(shard);
                 return Some(idle.lane);
             }
+            // What its place sets going must not meet the lock.
+            dead.push(idle);
         }
+        drop(shard);
         None
     }
 
-    /// Keeps a connection for the next request, for `idle_timeout`.
-    pub(crate) fn put(&self, worker: usize, endpoint: &Arc<EndpointState>, lane: Lane, idle_timeout: Duration) {
-        let idle = Idle { lane, until: Instant::now() + idle_timeout };
+    /// Keeps a connection for the next request, until then.
+    pub(crate) fn put(&self, worker: usize, endpoint: &Arc<EndpointState>, lane: Lane, until: Instant) {
         let mut shard = self.shards[worker % self.shards.len()].lock().unwrap_or_else(PoisonError::into_inner);
         let kept = shard.entry(Arc::as_ptr(endpoint).addr());
-        kept.or_insert_with(|| Kept { endpoint: Arc::downgrade(endpoint), idle: Vec::new() }).idle.push(idle);
+        kept.or_insert_with(|| Kept { endpoint: Arc::downgrade(endpoint), idle: Vec::new() }).idle.push(Idle { lane, until });
         self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Closes what is idle to an endpoint, on whichever worker.
+    pub(super) fn close(&self, endpoint: &Arc<EndpointState>) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = shard.remove(&Arc::as_ptr(endpoint).addr());
+            drop(shard);
+            self.count.fetch_sub(kept.map_or(0, |k| k.idle.len()), Ordering::Relaxed);
+        }
     }
 
     /// Lets go of connections that are too old, dead, or lead to an endpoint that is gone.
@@ -118,22 +164,31 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isthmus_core::balance::{BackendKey, Line, view};
+    use std::time::Duration;
     use tokio::net::TcpListener;
+
+    fn slot() -> Arc<Slot> {
+        let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };
+        Arc::new(Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[], None, 0)))
+    }
 
     async fn pair() -> (Lane, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Lane::new(near), listener.accept().await.unwrap().0)
+        (Lane::new(near, Place::unlimited(&slot())), listener.accept().await.unwrap().0)
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
 
     #[tokio::test]
     async fn a_connection_is_found_again_by_its_endpoint_only() {
         let pool = Pool::new(2);
         let (one, other) = (Arc::<EndpointState>::default(), Arc::<EndpointState>::default());
         let (lane, _far) = pair().await;
-        pool.put(0, &one, lane, LONG);
+        pool.put(0, &one, lane, later());
         assert!(pool.take(0, &other).is_none());
         assert!(pool.take(1, &one).is_some(), "another worker's");
         assert!(pool.take(0, &one).is_none());
@@ -145,14 +200,14 @@ mod tests {
         let pool = Pool::new(1);
         let (stays, gone) = (Arc::<EndpointState>::default(), Arc::<EndpointState>::default());
         let (lane, _a) = pair().await;
-        pool.put(0, &stays, lane, LONG);
+        pool.put(0, &stays, lane, later());
         let (lane, _b) = pair().await;
-        pool.put(0, &gone, lane, LONG);
+        pool.put(0, &gone, lane, later());
         drop(gone);
         let (lane, _c) = pair().await;
-        pool.put(0, &stays, lane, Duration::ZERO);
+        pool.put(0, &stays, lane, Instant::now());
         let (lane, closed) = pair().await;
-        pool.put(0, &stays, lane, LONG);
+        pool.put(0, &stays, lane, later());
         drop(closed);
         while pool.idle() > 1 {
             pool.sweep(Instant::now());

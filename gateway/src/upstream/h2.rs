@@ -101,7 +101,7 @@ impl Sets {
                 None => set.connect(attempt).await,
             }
         };
-        timeout(attempt.connect_timeout, within).await.unwrap_or(Err(ConnectError::Timeout))
+        timeout(attempt.policy.connect_timeout, within).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
     /// Closes connections that are unused for too long, broken, or lead to an endpoint that is gone.
@@ -136,7 +136,7 @@ impl Set {
     }
 
     async fn connect(&self, attempt: &Attempt) -> Result<Slot, ConnectError> {
-        let stream = connector::dial(&attempt.member.endpoint.address, attempt.connect_timeout).await?;
+        let stream = connector::dial(&attempt.member.endpoint.address, &attempt.policy).await?;
         let local = stream.local_addr().ok();
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW).enable_push(false);
@@ -147,7 +147,7 @@ impl Set {
             open: AtomicUsize::new(1),
             broken: broken.clone(),
             local,
-            idle_timeout: attempt.idle_timeout,
+            idle_timeout: attempt.policy.idle_timeout,
             idle_since: Mutex::new(Instant::now()),
             stop: tokio::sync::Notify::new(),
         });

@@ -97,6 +97,8 @@ pub enum Resource {
 /// Something that happened at a limit and is only counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noted {
+    /// A request found a connection to make, without waiting for its turn; counted among those that waited, as Envoy does.
+    Dialled,
     /// A waiting request lost its connection before it was made (`upstream_rq_pending_failure_eject`).
     PendingFailed,
     /// A connection was closed for having carried all it may (`upstream_cx_max_requests`).
@@ -193,6 +195,10 @@ impl Slot {
     pub fn try_enter(self: &Arc<Self>, resource: Resource, limit: Option<u32>) -> Option<Permit> {
         self.breaker().meter(resource).take(limit).then(|| Permit { slot: self.clone(), resource })
     }
+    /// How many there are now.
+    pub fn used(&self, resource: Resource) -> u32 {
+        self.breaker.get().map_or(0, |breaker| breaker.meter(resource).used.load(Ordering::Acquire))
+    }
     /// Counts that a limit was in the way.
     pub fn overflow(&self, resource: Resource) {
         self.breaker().meter(resource).overflow.fetch_add(1, Ordering::Relaxed);
@@ -204,6 +210,7 @@ impl Slot {
     /// Counts what happened.
     pub fn note(&self, noted: Noted) {
         let count = match noted {
+            Noted::Dialled => &self.breaker().pending.taken,
             Noted::PendingFailed => &self.breaker().pending_failed,
             Noted::ConnectionServed => &self.breaker().connections_served,
         };
@@ -211,8 +218,7 @@ impl Slot {
     }
     /// Requests in flight and waiting, as a budget sees them.
     fn busy(&self) -> u32 {
-        let used = |resource| self.breaker.get().map_or(0, |breaker| breaker.meter(resource).used.load(Ordering::Relaxed));
-        used(Resource::Request).saturating_add(used(Resource::Pending))
+        self.used(Resource::Request).saturating_add(self.used(Resource::Pending))
     }
     /// Limits and counts as they are now.
     pub fn usage(&self) -> Usages {

@@ -130,6 +130,8 @@ pub struct Keeping {
     pub streams: Option<u32>,
     /// How old one may grow (maxConnectionDuration).
     pub longest: Option<Duration>,
+    /// How long nothing may pass on a byte stream (tcp.idleTimeout); zero is for ever, `None` an hour.
+    pub stream_idle: Option<Duration>,
     /// Probes of TCP on connections where nothing is said.
     pub probes: Option<Probes>,
     /// Pings of HTTP/2: how often, and how long the answer may take.
@@ -138,7 +140,7 @@ pub struct Keeping {
 
 impl Keeping {
     /// Nothing was asked for.
-    pub const PLAIN: Self = Self { requests: None, streams: None, longest: None, probes: None, ping: None };
+    pub const PLAIN: Self = Self { requests: None, streams: None, longest: None, stream_idle: None, probes: None, ping: None };
 }
 
 /// TCP keep-alive; `None` is the system's.

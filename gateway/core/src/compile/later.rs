@@ -134,7 +134,11 @@ fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<P
             (policy.tls.as_ref().is_some_and(|t| t.mode != ClientTlsMode::Disable), "tls", "TLS towards endpoints"),
             (policy.tunnel.is_some(), "tunnel", "tunnels"),
             (policy.proxy_protocol.is_some(), "proxyProtocol", "PROXY headers towards endpoints"),
-            (policy.retry_budget.is_some(), "retryBudget", "retry budgets"),
+            (
+                policy.retry_budget.as_ref().is_some_and(|b| b.budget_interval.is_some_and(|i| !i.0.is_zero())),
+                "retryBudget.budgetInterval",
+                "retry budgets by interval",
+            ),
         ];
         found.extend(outer.into_iter().filter(|(set, _, _)| *set).map(|(_, field, about)| (format!("{path}.{field}"), about)));
         for (i, level) in policy.port_level_settings.iter().enumerate() {
@@ -167,24 +171,10 @@ fn blocks(found: &mut Vec<(String, &'static str)>, path: &str, lb: Option<&LoadB
             ],
         );
     }
-    if let Some(tcp) = pool.and_then(|p| p.tcp.as_ref()) {
-        add(
-            "connectionPool.tcp",
-            &[
-                (tcp.max_connections != 0, "maxConnections", "limits on connections"),
-                (tcp.tcp_keepalive.is_some(), "tcpKeepalive", "TCP keep-alive towards endpoints"),
-                (tcp.max_connection_duration.is_some(), "maxConnectionDuration", "limits on a connection's age"),
-            ],
-        );
-    }
     if let Some(http) = pool.and_then(|p| p.http.as_ref()) {
         add(
             "connectionPool.http",
             &[
-                (http.http1_max_pending_requests != 0, "http1MaxPendingRequests", "limits on waiting requests"),
-                (http.http2_max_requests != 0, "http2MaxRequests", "limits on requests"),
-                (http.max_requests_per_connection != 0, "maxRequestsPerConnection", "limits on requests of a connection"),
-                (http.max_retries != 0, "maxRetries", "limits on retries"),
                 (http.max_concurrent_streams != 0, "maxConcurrentStreams", "limits on streams"),
                 (http.http2_keep_alive.is_some(), "http2KeepAlive", "HTTP/2 keep-alive"),
             ],

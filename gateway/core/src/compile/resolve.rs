@@ -160,6 +160,7 @@ impl<'a> Effective<'a> {
             requests: http.and_then(|h| above_zero(h.max_requests_per_connection)),
             streams: http.and_then(|h| above_zero(h.max_concurrent_streams)),
             longest: tcp.and_then(|t| t.max_connection_duration).map(|d| d.0).filter(|d| !d.is_zero()),
+            stream_idle: tcp.and_then(|t| t.idle_timeout).map(|d| d.0),
             probes,
             ping,
         }

@@ -213,7 +213,7 @@ async fn an_idle_connection_that_closed_is_not_used() {
     far.head().await;
     far.say("HTTP/1.1 204 No Content\r\n\r\n").await;
     assert!(client.head().await.starts_with("HTTP/1.1 204 "));
-    assert!(gateway.engine.upstream.pool.idle() <= 1);
+    assert!(gateway.engine.upstream.idle() <= 1);
 }
 
 #[tokio::test(start_paused = true)]
