@@ -343,7 +343,7 @@ mod tests {
                 "/b?",
             ),
             ("regex: the whole path", r#"{"uri": {"regex": "/r/.*"}}"#, r#"{"uri": "/whole"}"#, "/r/x", Some("q=1"), "/whole?q=1"),
-            ("no uri: the whole path", "{}", r#"{"uri": "/whole"}"#, "/r/x", None, "/whole"),
+            ("no uri: the slash at the front", "{}", r#"{"uri": "/whole"}"#, "/r/x", None, "/wholer/x"),
             ("any case", r#"{"uri": {"prefix": "/FOO"}, "ignoreUriCase": true}"#, r#"{"uri": "/x"}"#, "/foo/bar", None, "/x/bar"),
             ("no match of the pattern", "{}", r#"{"uriRegexRewrite": {"match": "^/no", "rewrite": "/x"}}"#, "/svc", None, "/svc"),
         ] {

@@ -295,11 +295,13 @@ impl Match {
         };
         everywhere && self.conditions.is_empty()
     }
-    /// Length of the matched prefix, which a rewrite replaces; `None` where it replaces the whole path (V-48).
+    /// Length of the matched prefix, which a rewrite replaces; `None` where it replaces the whole path (V-48). A rule without
+    /// `uri` matches the prefix `/`, so that one slash is replaced: `/foo` under `rewrite.uri: /x` becomes `/xfoo`, as on Istio.
     pub fn prefix_len(&self) -> Option<usize> {
         match &self.uri {
             Uri::Prefix(text) | Uri::PrefixFolded(text) => Some(text.len()),
-            Uri::Any | Uri::Exact(_) | Uri::ExactFolded(_) | Uri::Regex(_) => None,
+            Uri::Any => Some(1),
+            Uri::Exact(_) | Uri::ExactFolded(_) | Uri::Regex(_) => None,
         }
     }
     /// The path's condition as istioctl prints it: `/v2*`, `/exact`, `regex .*x`.
