@@ -1,4 +1,5 @@
-//! Gateways: servers that meet on one port and host (IST0145), ports that no Service of ours has (IST0162).
+//! Gateways: servers that meet on one port and host (IST0145), ports that no Service of ours has (IST0162),
+//! TCP ports named for HTTP.
 
 use std::sync::Arc;
 
@@ -6,7 +7,8 @@ use isthmus_config::istio::gateway::{Gateway, Server};
 use isthmus_config::object::{Kind, Object};
 use isthmus_config::problem::{Problem, Severity};
 
-use super::{Scene, finding, reference};
+use super::services::says_http;
+use super::{Scene, code, finding, reference};
 
 pub(super) fn find(scene: &Scene<'_>, problems: &mut Vec<Problem>) {
     let mut gateways: Vec<&Arc<Object<Gateway>>> = scene.world.documents.gateways.values().collect();
@@ -22,6 +24,16 @@ pub(super) fn find(scene: &Scene<'_>, problems: &mut Vec<Problem>) {
             }
         }
         ports(scene, object, problems);
+        for (s, server) in object.spec.servers.iter().enumerate() {
+            if server.port.protocol.eq_ignore_ascii_case("tcp") && says_http(&server.port.name) {
+                let message = format!(
+                    "port {} is named {} and declared TCP: it carries bytes, and requests are not told apart",
+                    server.port.number, server.port.name
+                );
+                let path = format!("spec.servers[{s}].port.protocol");
+                problems.push(finding(Severity::Warning, code::TCP_NAMED_HTTP, message, Kind::Gateway, object, path).hint("set protocol: HTTP"));
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod gateways;
 mod in_force;
 mod names;
 mod networks;
+mod policies;
 mod rules;
 mod services;
 mod virtual_services;
@@ -28,6 +29,16 @@ pub mod code {
     pub const NOWHERE: &str = "ISM0403";
     /// Endpoints of another network that nothing leads to.
     pub const OTHER_NETWORK: &str = "ISM0404";
+    /// Localities without outlier detection.
+    pub const UNGUARDED: &str = "ISM0409";
+    /// A service in several regions without failover.
+    pub const NO_FAILOVER: &str = "ISM0405";
+    /// Retries that pass over 5xx.
+    pub const NOT_ON_5XX: &str = "ISM0406";
+    /// `distribute` that leaves healthy endpoints unused.
+    pub const NO_FALLBACK: &str = "ISM0407";
+    /// ISTIO_MUTUAL without a workload certificate.
+    pub const NO_CERTIFICATE: &str = "ISM0408";
 }
 
 /// Where one object is in force.
@@ -90,6 +101,7 @@ pub fn analyze(world: &World, compiler: &Compiler, missing: Severity) -> Analysi
     rules::find(&scene, &mut problems);
     services::find(&scene, &mut problems);
     networks::find(&scene, &mut problems);
+    policies::without_failover(&scene, &mut problems);
     let in_force = in_force::list(&scene, &mut problems);
     problems.sort_by(|a, b| (&a.object, &a.path, a.severity, a.code, &a.message).cmp(&(&b.object, &b.path, b.severity, b.code, &b.message)));
     problems.dedup();

@@ -20,7 +20,25 @@ pub(super) fn find(scene: &Scene<'_>, problems: &mut Vec<Problem>) {
             problems.push(problem.hint("name it for its protocol, such as http or grpc-web, or set appProtocol"));
         }
     }
+    for service in scene.world.catalog.services.values().filter(|s| s.kind == ServiceKind::Kubernetes) {
+        for (i, port) in service.ports.iter().enumerate().filter(|(_, p)| p.protocol == Protocol::Tcp && says_http(&p.name)) {
+            let message = tcp_named_http(u32::from(port.number), &port.name);
+            let problem = Problem::new(Severity::Warning, code::TCP_NAMED_HTTP, message).of(service.object.clone(), &service.origin);
+            problems.push(problem.at(format!("spec.ports[{i}].name")).hint("set appProtocol: http, or begin the name with http"));
+        }
+    }
     entries(scene, problems);
+}
+
+/// True where a part of a port's name says HTTP.
+pub(super) fn says_http(name: &str) -> bool {
+    Protocol::of_port("TCP", None, name, 0).is_http() || name.split('-').any(|part| Protocol::named(part).is_some_and(Protocol::is_http))
+}
+
+fn tcp_named_http(number: u32, name: &str) -> String {
+    format!(
+        "port {number} is named {name} and declared TCP: an HTTP server routes requests to it all the same; as a TCP service it has no routes, no retries and no ejection by 5xx"
+    )
 }
 
 fn entries(scene: &Scene<'_>, problems: &mut Vec<Problem>) {
@@ -28,13 +46,10 @@ fn entries(scene: &Scene<'_>, problems: &mut Vec<Problem>) {
     for object in scene.world.documents.service_entries.values() {
         for (i, port) in object.spec.ports.iter().enumerate() {
             let path = format!("spec.ports[{i}].protocol");
-            let named = Protocol::of_port("TCP", None, &port.name, 0);
-            if port.protocol.eq_ignore_ascii_case("tcp") && named.is_http() {
-                let message = format!(
-                    "port {} is named {} and declared TCP: an HTTP server routes requests to it all the same; as a TCP service it has no routes, no retries and no ejection by 5xx",
-                    port.number, port.name
-                );
-                problems.push(finding(Severity::Warning, code::TCP_NAMED_HTTP, message, Kind::ServiceEntry, object, path.clone()));
+            if port.protocol.eq_ignore_ascii_case("tcp") && says_http(&port.name) {
+                let message = tcp_named_http(port.number, &port.name);
+                let problem = finding(Severity::Warning, code::TCP_NAMED_HTTP, message, Kind::ServiceEntry, object, path.clone());
+                problems.push(problem.hint("set protocol: HTTP"));
             }
             for host in &object.spec.hosts {
                 let asked = port.protocol.to_ascii_uppercase();

@@ -1,17 +1,20 @@
 //! VirtualServices: references that lead nowhere (IST0101), ports that must be named (IST0112), hosts outside of their gateways
-//! (IST0132), mesh rules that claim one host (IST0109).
+//! (IST0132), mesh rules that claim one host (IST0109), retries that
+//! pass over 5xx.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use isthmus_config::istio::virtual_service::{Destination, VirtualService};
 use isthmus_config::name::Hostname;
 use isthmus_config::object::{Kind, Object};
 use isthmus_config::problem::{Problem, Severity};
 
-use super::{Scene, finding, reference};
+use super::{Scene, code, finding, reference};
 use crate::compile::{gateway_name, qualify};
 use crate::model::{ExportTo, Protocol};
+use crate::policy::RetryPolicy;
 
 type Vs = Arc<Object<VirtualService>>;
 
@@ -21,6 +24,7 @@ pub(super) fn find(scene: &Scene<'_>, problems: &mut Vec<Problem>) {
             destination_of(scene, object, &path, destination, problems);
         }
         gateways(scene, object, problems);
+        retries(object, problems);
     }
     mesh_hosts(scene, problems);
 }
@@ -85,6 +89,22 @@ fn destination_of(scene: &Scene<'_>, object: &Vs, path: &str, to: &Destination, 
             None if known.is_empty() => problem,
             None => problem.hint(format!("declared: {}", known.join(", "))),
         });
+    }
+}
+
+/// `attempts` alone reads as if a 503 were tried again; under the default retryOn it is not (V-31).
+fn retries(object: &Vs, problems: &mut Vec<Problem>) {
+    for (i, http) in object.spec.http.iter().enumerate().filter(|(_, http)| !http.route.is_empty()) {
+        let Some(asked) = http.retries.as_ref().filter(|r| r.attempts > 0 && r.retry_on.is_empty()) else { continue };
+        if RetryPolicy::new(Some(asked), None, false).wants_status(503, None, &HeaderMap::new()) {
+            continue;
+        }
+        let message = format!(
+            "attempts is {}, and no 5xx answer is tried again: without retryOn only failed connections and gRPC's unavailable and cancelled are",
+            asked.attempts
+        );
+        let problem = finding(Severity::Warning, code::NOT_ON_5XX, message, Kind::VirtualService, object, format!("spec.http[{i}].retries"));
+        problems.push(problem.hint("set retryOn, such as 5xx,connect-failure,refused-stream"));
     }
 }
 

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use isthmus_config::istio::WorkloadEntry;
-use isthmus_config::istio::destination_rule::{ClientTlsMode, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy};
+use isthmus_config::istio::destination_rule::{
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy,
+};
 use isthmus_config::istio::gateway::Gateway;
 use isthmus_config::istio::service_entry::{Resolution, ServiceEntry};
 use isthmus_config::istio::virtual_service::VirtualService;
@@ -124,6 +126,11 @@ fn service_entry(object: &Object<ServiceEntry>, name: &ObjectRef) -> Vec<Problem
     lines
 }
 
+/// Of ISTIO_MUTUAL, `analyze` says what is missing.
+fn is_later(tls: Option<&ClientTlsSettings>) -> bool {
+    tls.is_some_and(|t| !matches!(t.mode, ClientTlsMode::Disable | ClientTlsMode::IstioMutual))
+}
+
 fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<Problem> {
     let mut asked: Vec<(String, &'static str)> = Vec::new();
     let mut read = |policy: Option<&TrafficPolicy>, path: &str| {
@@ -131,7 +138,7 @@ fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<P
         let mut found = Vec::new();
         blocks(&mut found, path, policy.load_balancer.as_ref(), policy.connection_pool.as_ref());
         let outer = [
-            (policy.tls.as_ref().is_some_and(|t| t.mode != ClientTlsMode::Disable), "tls", "TLS towards endpoints"),
+            (is_later(policy.tls.as_ref()), "tls", "TLS towards endpoints"),
             (policy.tunnel.is_some(), "tunnel", "tunnels"),
             (policy.proxy_protocol.is_some(), "proxyProtocol", "PROXY headers towards endpoints"),
             (
@@ -144,7 +151,7 @@ fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<P
         for (i, level) in policy.port_level_settings.iter().enumerate() {
             let path = format!("{path}.portLevelSettings[{i}]");
             blocks(&mut found, &path, level.load_balancer.as_ref(), level.connection_pool.as_ref());
-            if level.tls.as_ref().is_some_and(|t| t.mode != ClientTlsMode::Disable) {
+            if is_later(level.tls.as_ref()) {
                 found.push((format!("{path}.tls"), "TLS towards endpoints"));
             }
         }

@@ -47,7 +47,7 @@ pub use bind::gateway_name;
 pub use lookup::{Rules, qualify};
 pub use merge::Rule;
 pub use report::{Report, code};
-pub use resolve::Effective;
+pub use resolve::{Effective, outlier};
 pub use usage::{Unbound, Usage, Used};
 
 /// What compiling yields. Publish the views first, then the snapshot.

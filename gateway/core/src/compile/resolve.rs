@@ -206,19 +206,9 @@ impl<'a> Effective<'a> {
         Setting::Failover { weighted: !labels.is_empty() || !regions.is_empty(), labels, regions }
     }
 
-    /// When endpoints are ejected (D-40, contract/envoy.md 2.1).
+    /// When endpoints are ejected.
     pub fn outlier(&self) -> Option<OutlierPolicy> {
-        let asked = self.outlier_detection?;
-        Some(OutlierPolicy {
-            consecutive_5xx: asked.consecutive_5xx_errors.unwrap_or(5),
-            consecutive_gateway: asked.consecutive_gateway_errors.unwrap_or(0),
-            consecutive_local: asked.consecutive_local_origin_failures.unwrap_or(5),
-            split: asked.split_external_local_origin_errors,
-            interval: asked.interval.map_or(Duration::from_secs(10), |d| d.0),
-            base: asked.base_ejection_time.map_or(Duration::from_secs(30), |d| d.0),
-            max_percent: u32::try_from(asked.max_ejection_percent).ok().filter(|p| *p > 0).unwrap_or(10),
-            codes: asked.outlier_detection_http_error_codes.iter().filter_map(|c| u16::try_from(*c).ok()).collect(),
-        })
+        self.outlier_detection.map(outlier)
     }
 
     /// In what the endpoint is spoken to (G-48). The mesh's wish for an upgrade reaches ports that are known to be HTTP.
@@ -266,6 +256,20 @@ fn near(wanted: Distribution) -> Setting {
         Distribution::SameNode => &[NETWORK, REGION, ZONE, SUBZONE, HOSTNAME],
     };
     Setting::Failover { labels: LabelTest::list(labels), regions: Vec::new(), weighted: true }
+}
+
+/// When endpoints are ejected, in numbers (D-40, contract/envoy.md 2.1).
+pub fn outlier(asked: &OutlierDetection) -> OutlierPolicy {
+    OutlierPolicy {
+        consecutive_5xx: asked.consecutive_5xx_errors.unwrap_or(5),
+        consecutive_gateway: asked.consecutive_gateway_errors.unwrap_or(0),
+        consecutive_local: asked.consecutive_local_origin_failures.unwrap_or(5),
+        split: asked.split_external_local_origin_errors,
+        interval: asked.interval.map_or(Duration::from_secs(10), |d| d.0),
+        base: asked.base_ejection_time.map_or(Duration::from_secs(30), |d| d.0),
+        max_percent: u32::try_from(asked.max_ejection_percent).ok().filter(|p| *p > 0).unwrap_or(10),
+        codes: asked.outlier_detection_http_error_codes.iter().filter_map(|c| u16::try_from(*c).ok()).collect(),
+    }
 }
 
 /// The port-level entry for a service port.
