@@ -14,7 +14,7 @@ pub(crate) use api::{Ask, Desk, ExplainForm, Office, Questions, WhatifForm, admi
 pub(crate) use check::{Checked, Findings, InForceRow, Posted, alone, over};
 pub(crate) use now::Now;
 pub(crate) use ready::Readiness;
-pub(crate) use rows::{BackendRow, ClusterRow, EndpointRow, ListenerRow, ProblemRow, RouteRow};
+pub(crate) use rows::{BackendRow, ClusterRow, EndpointRow, HeldRow, ListenerRow, ProblemRow, RouteRow};
 pub(crate) use serve::{Scrape, metrics, serve, status};
 
 /// The code of problems that only say that a kind is not used (discovery's).

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use isthmus_config::object::ObjectRef;
 use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::balance::Slot;
 use isthmus_core::balance::across::named;
+use isthmus_core::balance::breaker::{Usage, Usages};
 use isthmus_core::explain::EjectionTold;
 use isthmus_core::model::{Endpoint, Health, Resolution};
 use isthmus_core::snapshot::{Action, Front, HttpFront, Listener, Route, VirtualHost};
@@ -76,6 +78,45 @@ pub(crate) struct BackendRow {
     pub(crate) used: bool,
     pub(crate) endpoints: usize,
     pub(crate) healthy: usize,
+    /// What limits are about, where a route sends to it; `None` elsewhere.
+    pub(crate) usage: Option<UsageRow>,
+}
+
+/// What a backend holds, beside its limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UsageRow {
+    /// Open connections (maxConnections).
+    pub(crate) connections: HeldRow,
+    /// Requests that wait for one (http1MaxPendingRequests).
+    pub(crate) pending: HeldRow,
+    /// Requests in flight (http2MaxRequests); peak and total only where there is a limit or a budget.
+    pub(crate) requests: HeldRow,
+    /// Retries (maxRetries, or what the budget allows now).
+    pub(crate) retries: HeldRow,
+}
+
+/// One kind of what a backend holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldRow {
+    pub(crate) limit: Option<u32>,
+    pub(crate) used: u32,
+    pub(crate) peak: u32,
+    pub(crate) total: u64,
+    /// How often the limit was in the way.
+    pub(crate) overflow: u64,
+}
+
+impl From<Usage> for HeldRow {
+    fn from(Usage { limit, used, peak, taken, overflow }: Usage) -> Self {
+        Self { limit, used, peak, total: taken, overflow }
+    }
+}
+
+impl UsageRow {
+    fn of(slot: &Slot) -> Self {
+        let Usages { connections, pending, requests, retries, .. } = slot.usage();
+        Self { connections: connections.into(), pending: pending.into(), requests: requests.into(), retries: retries.into() }
+    }
 }
 
 /// An address behind a backend.
@@ -233,6 +274,7 @@ impl Now {
             used: backend.slot.is_some(),
             endpoints: backend.view.members.len(),
             healthy: backend.view.eligible().count(),
+            usage: backend.slot.as_deref().map(UsageRow::of),
         });
         rows.collect()
     }

@@ -9,7 +9,7 @@ use super::args::{Filter, Get, Noun, Where};
 use super::out::{Exit, Out, Paint, dash, table};
 use super::print::print;
 use super::{Done, Failed, client, warn};
-use crate::admin::{BackendRow, ClusterRow, EndpointRow, ListenerRow, Now, ProblemRow, RouteRow};
+use crate::admin::{BackendRow, ClusterRow, EndpointRow, HeldRow, ListenerRow, Now, ProblemRow, RouteRow};
 
 /// Rows of one kind: where they come from, which are wanted, how they look.
 pub(super) trait Row: Serialize + DeserializeOwned {
@@ -143,10 +143,25 @@ impl Row for RouteRow {
     }
 }
 
+/// `0, peak 3 of 10, 21 over`: what there is now, the most there has been of what is allowed, and how often that was too little.
+fn held(held: Option<&HeldRow>) -> String {
+    let Some(HeldRow { limit, used, peak, total: _, overflow }) = held else { return "-".to_owned() };
+    let mut text = used.to_string();
+    match limit {
+        Some(limit) => text.push_str(&format!(", peak {peak} of {limit}")),
+        None if *peak > 0 => text.push_str(&format!(", peak {peak}")),
+        None => {}
+    }
+    if *overflow > 0 {
+        text.push_str(&format!(", {overflow} over"));
+    }
+    text
+}
+
 impl Row for BackendRow {
     const PATH: &'static str = "/backends";
     const HEAD: &'static [&'static str] = &["SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"];
-    const WIDE: &'static [&'static str] = &["ENDPOINTS", "HEALTHY", "ROUTED TO", "NAME"];
+    const WIDE: &'static [&'static str] = &["ENDPOINTS", "HEALTHY", "ROUTED TO", "CONNECTIONS", "PENDING", "REQUESTS", "RETRIES", "NAME"];
     fn of(now: &Now) -> Vec<Self> {
         now.backend_rows()
     }
@@ -162,8 +177,10 @@ impl Row for BackendRow {
     fn cells(&self) -> Vec<String> {
         let first = [self.host.clone(), self.port.to_string(), dash(&self.subset), "outbound".to_owned(), self.kind.clone()];
         let used = if self.used { "yes" } else { "no" };
-        let wide = [self.endpoints.to_string(), self.healthy.to_string(), used.to_owned(), self.backend.clone()];
-        first.into_iter().chain([self.destination_rule.clone()]).chain(wide).collect()
+        let wide = [self.destination_rule.clone(), self.endpoints.to_string(), self.healthy.to_string(), used.to_owned()];
+        let usage = self.usage.as_ref();
+        let held = [usage.map(|u| &u.connections), usage.map(|u| &u.pending), usage.map(|u| &u.requests), usage.map(|u| &u.retries)].map(held);
+        first.into_iter().chain(wide).chain(held).chain([self.backend.clone()]).collect()
     }
 }
 
@@ -249,5 +266,23 @@ impl Row for ProblemRow {
         let place = if self.line == 0 { dash(&self.file) } else { format!("{}:{}:{}", self.file, self.line, self.column) };
         let first = [self.severity.clone(), self.code.clone(), object, place, self.message.clone()];
         first.into_iter().chain([dash(&self.path), self.hint.clone().unwrap_or_else(|| "-".to_owned())]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_backend_holds_reads_beside_its_limit() {
+        for (limit, used, peak, overflow, want) in [
+            (None, 0, 0, 0, "0"),
+            (None, 2, 5, 0, "2, peak 5"),
+            (Some(10), 0, 0, 0, "0, peak 0 of 10"),
+            (Some(10), 1, 10, 21, "1, peak 10 of 10, 21 over"),
+        ] {
+            assert_eq!(held(Some(&HeldRow { limit, used, peak, total: 99, overflow })), want);
+        }
+        assert_eq!(held(None), "-");
     }
 }
