@@ -13,7 +13,7 @@ mod start;
 mod state;
 
 pub use probe::{Entry, Target, Targets, Verdict};
-pub use registry::{Names, Probed, Registry};
+pub use registry::{Names, Probed, Registry, SecretEvents, Standing};
 pub use settings::Settings;
 pub use source::kube::Access;
 pub use source::{Batch, Event, Status};

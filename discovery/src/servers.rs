@@ -14,11 +14,9 @@ use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::source::kube::{Asked, Door, Resource, Server, kinds, reflect};
 use crate::source::members::Members;
-use crate::source::{Batch, Event, Partition, SourceId, Via};
+use crate::source::{Batch, Event, Partition, RESTORED, SourceId, Via};
 use crate::state::Store;
 
-/// What is restored is of this generation, so that whatever an API server says counts as newer.
-const RESTORED: u64 = 1;
 /// The first life of a source.
 const FIRST: u64 = 2;
 

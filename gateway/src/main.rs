@@ -10,6 +10,7 @@ mod observe;
 mod progress;
 mod proxy;
 mod reconcile;
+mod sources;
 mod upstream;
 mod ward;
 

@@ -24,6 +24,7 @@ use crate::listener::{Listeners, State};
 use crate::observe::Observe;
 use crate::progress::Progress;
 use crate::proxy::Engine;
+use crate::sources;
 use crate::ward::Ward;
 
 /// How long quiet lasts before a compilation.
@@ -124,6 +125,7 @@ impl Reconcile {
             Ask::Now(reply) => drop(reply.send(self.now(world))),
             Ask::Analysed(reply) => drop(reply.send(self.now(world).analysed(world, &self.compiler, Severity::Error))),
             Ask::Present(reply) => drop(reply.send((self.compiler.snapshot().cloned().unwrap_or_default(), self.ward.stays()))),
+            Ask::Sources(reply) => drop(reply.send(sources::gather(&self.registry))),
             Ask::Slots(reply) => drop(reply.send(self.compiler.slots())),
         }
     }
@@ -226,6 +228,7 @@ impl Reconcile {
             State::Refused { .. } => "refused",
             State::Draining(_) => "draining",
         }));
+        self.ready.note(sources::notes(&self.registry));
         let is_ready = waiting.is_empty();
         if self.ready.wait_for(waiting) && is_ready {
             info!("ready");

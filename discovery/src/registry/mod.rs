@@ -11,6 +11,7 @@ mod documents;
 mod networks;
 mod overlap;
 mod probing;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -35,6 +36,8 @@ use clusters::ClusterState;
 use copies::Copies;
 use overlap::{Left, Overlap};
 pub use probing::Probed;
+use standing::Past;
+pub use standing::{SecretEvents, Standing};
 
 /// The names that DNS has to find.
 pub type Names = Arc<BTreeSet<Arc<str>>>;
@@ -51,6 +54,8 @@ pub struct Registry {
     partitions: BTreeMap<(SourceId, Kind), PartitionState>,
     overlap: Overlap,
     copies: Copies,
+    past: BTreeMap<ClusterId, Past>,
+    secret_events: SecretEvents,
     /// The remote secrets of members.
     secrets: BTreeMap<ClusterId, Arc<str>>,
     entries_by_host: HashMap<Hostname, Vec<Arc<Object<ServiceEntry>>>>,
@@ -81,13 +86,15 @@ struct PartitionState {
     status: Status,
     /// Every object of the partition that is known.
     known: HashSet<Arc<ObjectRef>>,
+    /// Its last list was read from disk.
+    from_disk: bool,
     /// While a list is under way: what it has named so far.
     listing: Option<HashSet<Arc<ObjectRef>>>,
 }
 
 impl PartitionState {
     fn new(generation: u64) -> Self {
-        Self { generation, status: Status::Syncing, known: HashSet::new(), listing: None }
+        Self { generation, status: Status::Syncing, known: HashSet::new(), from_disk: false, listing: None }
     }
 }
 
@@ -112,6 +119,8 @@ impl Registry {
             partitions: BTreeMap::new(),
             overlap,
             copies: Copies::default(),
+            past: BTreeMap::new(),
+            secret_events: SecretEvents::default(),
             secrets: BTreeMap::new(),
             entries_by_host: HashMap::new(),
             selecting: BTreeMap::new(),
@@ -212,23 +221,6 @@ impl Registry {
             .chain(self.copies.problems(&self.world.documents))
             .chain(self.network_problems())
             .collect()
-    }
-
-    /// How far every partition is.
-    pub fn statuses(&self) -> impl Iterator<Item = (&SourceId, Kind, &Status)> {
-        self.partitions.iter().map(|((source, kind), p)| (source, *kind, &p.status))
-    }
-
-    /// How far a cluster is: failed if one of its partitions is, else syncing, else stale; live if all are.
-    pub fn status(&self, cluster: &ClusterId) -> Status {
-        let rank = |status: &Status| match status {
-            Status::Failed(_) => 3,
-            Status::Syncing => 2,
-            Status::Stale { .. } => 1,
-            Status::Live => 0,
-        };
-        let of_cluster = self.statuses().filter(|(source, _, _)| source.0 == *cluster).map(|(_, _, status)| status);
-        of_cluster.max_by_key(|status| rank(status)).cloned().unwrap_or(Status::Syncing)
     }
 
     /// True when every configured cluster has been listed or cannot be read, the config cluster having been listed.
@@ -346,6 +338,7 @@ impl Registry {
     fn end_list(&mut self, partition: &Partition) {
         let Some(state) = self.partition(partition) else { return };
         let was_lost = matches!(std::mem::replace(&mut state.status, Status::Live), Status::Stale { .. });
+        state.from_disk = partition.is_restored();
         let Some(listing) = state.listing.take() else { return };
         let gone: Vec<Arc<ObjectRef>> = state.known.difference(&listing).cloned().collect();
         state.known = listing;
@@ -365,7 +358,9 @@ impl Registry {
         let key = (partition.source.clone(), partition.kind);
         // Kinds of one source are lost together: the first one is news.
         let is_lost = |status: &Status| matches!(status, Status::Stale { .. } | Status::Failed(_));
-        if self.partitions.iter().any(|((source, _), p)| *source == partition.source && is_lost(&p.status)) {
+        let news = !self.partitions.iter().any(|((source, _), p)| *source == partition.source && is_lost(&p.status));
+        self.note_loss(partition, &reason, news);
+        if !news {
             debug!(source = %partition.source, kind = %partition.kind, reason, "kind lost");
         } else {
             warn!(source = %partition.source, kind = %partition.kind, reason, "source lost, what is known of it stays in force");
@@ -406,7 +401,10 @@ impl Registry {
 
     fn join(&mut self, cluster: ClusterId, secret: Arc<str>) {
         self.secrets.insert(cluster.clone(), secret);
-        if !self.settings.clusters.contains(&cluster) {
+        if self.settings.clusters.contains(&cluster) {
+            self.secret_events.update += 1;
+        } else {
+            self.secret_events.add += 1;
             info!(%cluster, "member joined");
             self.states.entry(cluster.clone()).or_insert_with(|| ClusterState::new(cluster.clone()));
             self.settings.clusters.push(cluster);
@@ -427,7 +425,8 @@ impl Registry {
         if !self.partitions.keys().any(|(s, _)| s.0 == source.0) {
             self.hide(&source.0);
             self.settings.clusters.retain(|c| *c != source.0);
-            self.secrets.remove(&source.0);
+            self.past.remove(&source.0);
+            self.secret_events.delete += u64::from(self.secrets.remove(&source.0).is_some());
         }
     }
 

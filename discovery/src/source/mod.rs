@@ -42,6 +42,9 @@ impl fmt::Display for SourceId {
     }
 }
 
+/// What disk has kept of an API server is of this generation, so that whatever the server says counts as newer.
+pub(crate) const RESTORED: u64 = 1;
+
 /// One kind of one source. Events of an older generation than the last `Init` are late and count for nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition {

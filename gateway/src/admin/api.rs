@@ -23,7 +23,7 @@ use super::ready::Readiness;
 use super::serve::Scrape;
 use crate::asked::Asked;
 use crate::log::Levels;
-use crate::observe::Observe;
+use crate::observe::{Observe, Own};
 use crate::ward::Stays;
 
 /// Where to ask the control thread what is in force.
@@ -39,6 +39,8 @@ pub(crate) enum Ask {
     Analysed(oneshot::Sender<Now>),
     /// The routes in force and who is ejected.
     Present(oneshot::Sender<(Arc<Snapshot>, Stays)>),
+    /// What a scrape tells of clusters and probes.
+    Sources(oneshot::Sender<Vec<Own>>),
     /// The backends that routes send to; all that a scrape needs, and cheap.
     Slots(oneshot::Sender<Vec<Arc<Slot>>>),
 }
@@ -68,6 +70,12 @@ impl Desk {
     pub(crate) async fn present(&self) -> Option<(Arc<Snapshot>, Stays)> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Ask::Present(reply)).await.ok()?;
+        answer.await.ok()
+    }
+    /// What a scrape tells of clusters and probes.
+    pub(crate) async fn sources(&self) -> Option<Vec<Own>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Ask::Sources(reply)).await.ok()?;
         answer.await.ok()
     }
     /// The backends that routes send to.

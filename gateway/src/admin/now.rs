@@ -125,21 +125,36 @@ pub(crate) fn sort(problems: &mut Vec<Problem>) {
 
 fn cluster(registry: &Registry, world: &World, id: &isthmus_config::name::ClusterId) -> ClusterRow {
     let endpoints = world.catalog.endpoints.values().flat_map(|list| list.iter()).filter(|e| e.workload.cluster == *id).count();
-    let (status, reason) = match registry.status(id) {
-        Status::Live => ("synced", String::new()),
-        Status::Syncing => ("syncing", String::new()),
-        Status::Stale { since, reason } => ("stale", format!("for {} s: {reason}", since.elapsed().as_secs())),
-        Status::Failed(reason) => ("failed", reason),
+    let standing = registry.standing(id);
+    let status = name_of(&standing.status).to_owned();
+    let (reason, age) = match standing.status {
+        Status::Live | Status::Syncing => (String::new(), None),
+        Status::Stale { since, reason } => (reason, Some(since.elapsed().as_secs())),
+        Status::Failed(reason) => (reason, None),
     };
+    let last_error = standing.last_error.map(|(when, reason)| format!("{} {reason}", utc(SystemTime::now() - when.elapsed())));
     let own = if *id == world.gateway.cluster { "local" } else { "-" };
     ClusterRow {
         name: id.to_string(),
         secret: registry.secret(id).unwrap_or("-").to_owned(),
-        status: status.to_owned(),
+        status,
         istiod: format!("{}.{}", world.gateway.name, world.gateway.namespace),
         revision: own.to_owned(),
         endpoints,
         reason,
+        age,
+        from_disk: standing.from_disk,
+        last_error: last_error.unwrap_or_default(),
+    }
+}
+
+/// How far a cluster is, in one word.
+pub(crate) fn name_of(status: &Status) -> &'static str {
+    match status {
+        Status::Live => "synced",
+        Status::Syncing => "syncing",
+        Status::Stale { .. } => "stale",
+        Status::Failed(_) => "failed",
     }
 }
 

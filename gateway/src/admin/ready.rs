@@ -10,12 +10,13 @@ use axum::http::StatusCode;
 #[derive(Debug)]
 pub(crate) struct Readiness {
     waiting: ArcSwap<Vec<String>>,
+    notes: ArcSwap<Vec<String>>,
     stopping: AtomicBool,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self { waiting: ArcSwap::from_pointee(vec!["start".to_owned()]), stopping: AtomicBool::new(false) }
+        Self { waiting: ArcSwap::from_pointee(vec!["start".to_owned()]), notes: ArcSwap::default(), stopping: AtomicBool::new(false) }
     }
 }
 
@@ -28,6 +29,12 @@ impl Readiness {
         }
         changed
     }
+    /// Says what is degraded without making us unready.
+    pub(crate) fn note(&self, notes: Vec<String>) {
+        if **self.notes.load() != notes {
+            self.notes.store(Arc::new(notes));
+        }
+    }
     /// Shutdown has begun.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -35,18 +42,19 @@ impl Readiness {
     /// Envoy's word for it, with the status of its `/ready`.
     pub(crate) fn state(&self) -> (StatusCode, &'static str) {
         match self.check() {
-            Ok(()) => (StatusCode::OK, "LIVE\n"),
+            Ok(_) => (StatusCode::OK, "LIVE\n"),
             Err(_) if self.stopping.load(Ordering::Acquire) => (StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n"),
             Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "INITIALIZING\n"),
         }
     }
-    /// `Err` says why not, one reason a line.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// `Ok` says what is degraded, `Err` why not ready, one a line.
+    pub(crate) fn check(&self) -> Result<String, String> {
         if self.stopping.load(Ordering::Acquire) {
             return Err("shutting down\n".to_owned());
         }
         let waiting = self.waiting.load();
-        if waiting.is_empty() { Ok(()) } else { Err(waiting.iter().map(|reason| format!("waiting for {reason}\n")).collect()) }
+        let lines = |list: &[String], lead: &str| list.iter().map(|line| format!("{lead}{line}\n")).collect();
+        if waiting.is_empty() { Ok(lines(&self.notes.load(), "")) } else { Err(lines(&waiting, "waiting for ")) }
     }
 }
 
@@ -60,7 +68,9 @@ mod tests {
         assert!(ready.wait_for(vec!["cluster c1".into(), "listener 0.0.0.0_80".into()]));
         assert_eq!(ready.check(), Err("waiting for cluster c1\nwaiting for listener 0.0.0.0_80\n".into()));
         assert!(ready.wait_for(vec![]) && !ready.wait_for(vec![]));
-        assert_eq!((ready.check(), ready.state()), (Ok(()), (StatusCode::OK, "LIVE\n")));
+        assert_eq!((ready.check(), ready.state()), (Ok(String::new()), (StatusCode::OK, "LIVE\n")));
+        ready.note(vec!["cluster c2 is served from disk".into()]);
+        assert_eq!(ready.check(), Ok("cluster c2 is served from disk\n".into()));
         ready.stop();
         assert_eq!(ready.state(), (StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n"));
         assert_eq!(ready.check(), Err("shutting down\n".into()));

@@ -160,6 +160,12 @@ pub(crate) struct ClusterRow {
     pub(crate) revision: String,
     pub(crate) endpoints: usize,
     pub(crate) reason: String,
+    /// For how many seconds it has not been read; absent while it is.
+    pub(crate) age: Option<u64>,
+    /// What is in force of it was read from disk.
+    pub(crate) from_disk: bool,
+    /// What went wrong last and when (UTC), also after it has come back.
+    pub(crate) last_error: String,
 }
 
 /// Something wrong (design 5: the shape of `check -o json`).

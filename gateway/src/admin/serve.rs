@@ -45,7 +45,7 @@ pub(crate) fn status(ready: Arc<Readiness>) -> Router {
         let ready = ready.clone();
         async move {
             match ready.check() {
-                Ok(()) => (StatusCode::OK, String::new()),
+                Ok(notes) => (StatusCode::OK, notes),
                 Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, reasons),
             }
         }
@@ -79,7 +79,8 @@ impl Scrape {
     /// The page.
     pub(super) async fn answer(&self) -> (StatusCode, [(&'static str, &'static str); 1], String) {
         let slots = self.desk.slots().await.unwrap_or_default();
-        match exposition(&self.engine.observe.metrics, &self.own(&slots)) {
+        let sources = self.desk.sources().await.unwrap_or_default();
+        match exposition(&self.engine.observe.metrics, &[self.own(&slots), sources].concat()) {
             Ok(text) => {
                 let counts = stats::prometheus(&stats::noteworthy(&slots, &self.engine.observe.traffic));
                 (StatusCode::OK, [("content-type", "text/plain; version=0.0.4")], text + &counts)

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isthmus_config::problem::Severity;
+
+use super::vm::Vm;
 use isthmus_core::whatif::{By, Down};
 
 /// The gateway of a federation of Kubernetes clusters and VMs, configured by Istio's own API.
@@ -41,6 +43,9 @@ pub(crate) enum Command {
     Whatif(Whatif),
     /// List what is in force.
     Get(Get),
+    /// Machines that are endpoints: add, list, remove.
+    #[command(subcommand)]
+    Vm(Vm),
     /// Send requests and show who answered.
     Try(Try),
     /// Show the main job on made-up clusters, in this terminal.
@@ -209,6 +214,12 @@ pub(crate) struct Get {
     /// What a row and a column of the matrix stand for.
     #[arg(long, value_enum, default_value = "region", requires = "matrix")]
     pub(crate) by: Places,
+    /// With `clusters`: wait until this one is synced.
+    #[arg(long, value_name = "CLUSTER", conflicts_with = "config")]
+    pub(crate) wait: Option<String>,
+    /// How many seconds to wait for it at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "wait")]
+    pub(crate) timeout: u64,
     #[command(flatten)]
     pub(crate) filter: Filter,
     #[command(flatten)]

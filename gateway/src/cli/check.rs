@@ -78,7 +78,7 @@ fn files_of(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Problems of a gateway elsewhere, whose files may not be here: a line each.
-fn plain(out: Out, checked: &Checked) -> String {
+pub(super) fn plain(out: Out, checked: &Checked) -> String {
     let mut text = String::new();
     for problem in checked.problems.iter().filter(|p| p.code != NOT_USED) {
         let paint = paint_of(severity(&problem.severity));

@@ -1,5 +1,7 @@
 //! `isthmus get`: what is in force, in istioctl's columns.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,6 +12,9 @@ use super::out::{Exit, Out, Paint, dash, table};
 use super::print::print;
 use super::{Done, Failed, client, warn};
 use crate::admin::{BackendRow, ClusterRow, EndpointRow, HeldRow, ListenerRow, Now, ProblemRow, RouteRow};
+
+/// Between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Rows of one kind: where they come from, which are wanted, how they look.
 pub(super) trait Row: Serialize + DeserializeOwned {
@@ -31,6 +36,12 @@ pub(super) trait Row: Serialize + DeserializeOwned {
 
 /// Runs `isthmus get`.
 pub(super) fn run(out: Out, get: &Get) -> Done {
+    if let Some(cluster) = &get.wait {
+        if get.noun != Noun::Clusters {
+            return Err(Failed::Usage("--wait goes with `get clusters`".to_owned()));
+        }
+        wait(out, get, cluster)?;
+    }
     if get.matrix {
         return match get.noun {
             Noun::Backends => super::matrix::run(out, get),
@@ -46,6 +57,27 @@ pub(super) fn run(out: Out, get: &Get) -> Done {
         Noun::Endpoints => list::<EndpointRow>(out, get),
         Noun::Clusters => list::<ClusterRow>(out, get),
         Noun::Problems => list::<ProblemRow>(out, get),
+    }
+}
+
+/// Waits until a cluster is synced. A gateway that does not answer yet may do so later.
+fn wait(out: Out, get: &Get, cluster: &str) -> Result<(), Failed> {
+    let end = Instant::now() + Duration::from_secs(get.timeout);
+    loop {
+        let state = match rows::<ClusterRow>(out, &get.place) {
+            Ok(rows) => match rows.into_iter().find(|row| row.name == cluster) {
+                Some(row) if row.status == "synced" => return Ok(()),
+                Some(row) if row.reason.is_empty() => row.status,
+                Some(row) => format!("{}: {}", row.status, row.reason),
+                None => "no isthmus.yaml and no remote secret names it".to_owned(),
+            },
+            Err(Failed::Other(reason)) => reason,
+            Err(other) => return Err(other),
+        };
+        if Instant::now() >= end {
+            return Err(Failed::Other(format!("cluster {cluster} is not synced after {} s: {state}", get.timeout)));
+        }
+        std::thread::park_timeout(PAUSE);
     }
 }
 
@@ -228,7 +260,7 @@ impl Row for EndpointRow {
 impl Row for ClusterRow {
     const PATH: &'static str = "/remote-clusters";
     const HEAD: &'static [&'static str] = &["NAME", "SECRET", "STATUS", "ISTIOD", "REVISION"];
-    const WIDE: &'static [&'static str] = &["ENDPOINTS", "REASON"];
+    const WIDE: &'static [&'static str] = &["ENDPOINTS", "FROM", "AGE", "LAST ERROR"];
     fn of(now: &Now) -> Vec<Self> {
         now.cluster_rows()
     }
@@ -240,7 +272,9 @@ impl Row for ClusterRow {
     }
     fn cells(&self) -> Vec<String> {
         let first = [&self.name, &self.secret, &self.status, &self.istiod, &self.revision].map(Clone::clone);
-        first.into_iter().chain([self.endpoints.to_string(), dash(&self.reason)]).collect()
+        let age = self.age.map(|seconds| format!("{seconds}s")).unwrap_or_default();
+        let from = if self.from_disk { "disk" } else { "source" };
+        first.into_iter().chain([self.endpoints.to_string(), from.to_owned(), dash(&age), dash(&self.last_error)]).collect()
     }
 }
 

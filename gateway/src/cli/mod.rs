@@ -11,6 +11,7 @@ mod matrix;
 mod out;
 mod print;
 mod try_;
+mod vm;
 mod whatif;
 
 use std::path::Path;
@@ -45,6 +46,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Explain(explain) => explain::run(out, &explain),
         Command::Whatif(asked) => whatif::run(out, &asked),
         Command::Get(get) => get::run(out, &get),
+        Command::Vm(asked) => vm::run(out, &asked),
         Command::Version => {
             out.data(&format!("isthmus {}\n", env!("CARGO_PKG_VERSION")));
             Ok(Exit::Done)
