@@ -7,14 +7,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Request;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster};
 use kube::{Client, Config};
 use tokio::sync::Mutex;
+use tower::{BoxError, ServiceExt};
 
 use super::request::Trouble;
 
 /// How long a connection may take to stand.
 const CONNECT: Duration = Duration::from_secs(5);
+/// A connection on which nothing comes for so long is asked whether its other end lives, so often, so many times: a watch
+/// of a machine that is gone without a word ends after 25 s.
+const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(5), 3);
 /// A client that failed is not made again more often than this: its file may have been renewed meanwhile.
 const REMAKE: Duration = Duration::from_secs(2);
 
@@ -71,12 +79,35 @@ impl Access {
     }
 
     async fn client(&self) -> Result<Client, String> {
-        let mut config = self.config().await?;
-        config.connect_timeout = Some(CONNECT);
-        // Waiting is bounded for each request by who makes it.
-        (config.read_timeout, config.write_timeout, config.default_retry) = (None, None, false);
-        Client::try_from(config).map_err(|error| chain(&error))
+        let config = self.config().await?;
+        connect(config).map_err(|error| chain(&error))
     }
+}
+
+/// A client as `Client::try_from` makes it, on connections that notice when their other end is gone. Waiting is bounded
+/// for each request by who makes it.
+fn connect(config: Config) -> kube::Result<Client> {
+    if config.proxy_url.is_some() {
+        // It says that proxies are not spoken.
+        return Client::try_from(config);
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT));
+    let (quiet, interval, times) = ALIVE;
+    tcp.set_keepalive(Some(quiet));
+    tcp.set_keepalive_interval(Some(interval));
+    tcp.set_keepalive_retries(Some(times));
+    let tls = config.rustls_https_connector_with_connector(tcp)?;
+    let service = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(tls);
+    let service = ServiceExt::<Request<Body>>::map_err(service, BoxError::from);
+    let service = ClientBuilder::new(service, config.default_namespace.clone()).with_layer(&config.extra_headers_layer()?);
+    let uri = config.base_uri_layer();
+    Ok(match config.auth_layer()? {
+        Some(auth) => service.with_layer(&auth).with_layer(&uri).build(),
+        None => service.with_layer(&uri).build(),
+    })
 }
 
 /// What of a user's entry would run a program or read a file.

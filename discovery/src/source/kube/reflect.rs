@@ -2,7 +2,8 @@
 //!
 //! A list is told as it comes, page by page; only its end removes anything, so a list that breaks off leaves all that was
 //! known. A watch that ends is opened again where it stopped. Between tries it waits, longer each time, never in step
-//! with others. A kind that is not installed is asked for again now and then, without a word.
+//! with others. One try that fails fast is not worth a word, for connections are cut; a second one is a loss, and so is one
+//! that nobody answers. A kind that is not installed is asked for again now and then, without a word.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ const WATCH: std::ops::Range<u64> = 40..60;
 const IDLE: Duration = Duration::from_secs(70);
 /// A watch that ended sooner did not really work.
 const SHORT: Duration = Duration::from_millis(250);
+/// A try that fails sooner than this was refused or cut, not left without an answer.
+const FAST: Duration = Duration::from_secs(1);
 /// How often a kind that is not installed is asked for.
 const UNINSTALLED: Duration = Duration::from_secs(4);
 
@@ -97,12 +100,14 @@ impl From<Deaf> for Ended {
 pub(crate) async fn reflect(door: &Door, resource: &Resource, taker: &mut impl Take) {
     let mut backoff = Backoff(Backoff::FIRST);
     let mut position: Option<Position> = None;
-    let mut is_lost = false;
+    let mut lost: Option<String> = None;
+    // Tries in a row that led to nothing.
+    let mut failed = 0;
     loop {
         let client = match door.client().await {
             Ok(client) => client,
             Err(trouble) => {
-                if tell_lost(&trouble, resource, taker, &mut is_lost).await.is_err() {
+                if tell_lost(&trouble, resource, taker, &mut lost).await.is_err() {
                     return;
                 }
                 backoff.wait().await;
@@ -110,24 +115,26 @@ pub(crate) async fn reflect(door: &Door, resource: &Resource, taker: &mut impl T
             }
         };
         let begun = Instant::now();
+        let mut opened: Option<Instant> = None;
         let ended = match &mut position {
             None => match list(&client, resource, taker).await {
                 Ok(Some(listed)) => {
                     backoff.reset();
-                    is_lost = false;
+                    (lost, failed) = (None, 0);
                     position = Some(listed);
                     continue;
                 }
                 Ok(None) => {
-                    is_lost = false;
+                    (lost, failed) = (None, 0);
                     tokio::time::sleep(uneven(UNINSTALLED)).await;
                     continue;
                 }
                 Err(ended) => ended,
             },
-            Some(position) => match watch(&client, resource, position, taker, &mut is_lost).await {
+            Some(position) => match watch(&client, resource, position, taker, &mut lost, &mut opened).await {
                 Ok(()) if begun.elapsed() >= SHORT => {
                     backoff.reset();
+                    failed = 0;
                     continue;
                 }
                 Ok(()) => {
@@ -142,17 +149,20 @@ pub(crate) async fn reflect(door: &Door, resource: &Resource, taker: &mut impl T
             Ended::Trouble(trouble) => trouble,
         };
         debug!(kind = %resource.kind, ?trouble, "list or watch ended");
-        let worked = position.is_some() && begun.elapsed() >= SHORT;
+        let worked = opened.is_some_and(|since| since.elapsed() >= SHORT);
         match &trouble {
             // A position that is too old and a kind that went away are no loss yet: the list tells.
             Trouble::Gone | Trouble::NotServed if position.is_some() => position = None,
             // A connection that worked until now is tried again at once before anything is said of it.
             Trouble::Broken(_) if worked => {
                 backoff.reset();
+                failed = 0;
                 continue;
             }
+            Trouble::Broken(_) if position.is_some() && failed == 0 && begun.elapsed() < FAST => failed = 1,
             Trouble::Gone | Trouble::NotServed | Trouble::Refused(_) | Trouble::Broken(_) => {
-                if tell_lost(&trouble, resource, taker, &mut is_lost).await.is_err() {
+                failed += 1;
+                if tell_lost(&trouble, resource, taker, &mut lost).await.is_err() {
                     return;
                 }
                 door.renew(&client).await;
@@ -166,18 +176,19 @@ async fn tell(taker: &mut impl Take, batch: Batch) -> Result<(), Deaf> {
     if batch.is_empty() || taker.tell(batch).await { Ok(()) } else { Err(Deaf) }
 }
 
-/// Says that reading stopped, once until it goes on.
-async fn tell_lost(trouble: &Trouble, resource: &Resource, taker: &mut impl Take, is_lost: &mut bool) -> Result<(), Deaf> {
-    if std::mem::replace(is_lost, true) {
-        return Ok(());
-    }
+/// Says that reading stopped, and again only if there is another reason.
+async fn tell_lost(trouble: &Trouble, resource: &Resource, taker: &mut impl Take, lost: &mut Option<String>) -> Result<(), Deaf> {
     let reason = match trouble {
         Trouble::Gone => "the API server forgets faster than it can be listed".to_owned(),
         Trouble::NotServed => format!("{} is not served", resource.kind),
         Trouble::Refused(reason) | Trouble::Broken(reason) => reason.clone(),
     };
+    if lost.as_ref() == Some(&reason) {
+        return Ok(());
+    }
     let mut batch = Batch::new();
     taker.lost(&reason, &mut batch);
+    *lost = Some(reason);
     tell(taker, batch).await
 }
 
@@ -231,13 +242,21 @@ async fn list_version(client: &ClientOf, resource: &Resource, version: &'static 
     }
 }
 
-/// Watches from `position`, which moves along.
-async fn watch(client: &ClientOf, resource: &Resource, position: &mut Position, taker: &mut impl Take, is_lost: &mut bool) -> Result<(), Ended> {
+/// Watches from `position`, which moves along; `opened` is when the API server agreed to tell.
+async fn watch(
+    client: &ClientOf,
+    resource: &Resource,
+    position: &mut Position,
+    taker: &mut impl Take,
+    lost: &mut Option<String>,
+    opened: &mut Option<Instant>,
+) -> Result<(), Ended> {
     let seconds = rand::rng().random_range(WATCH);
     let api_version = resource.api_version(position.version);
     let mut watch = Watch::open(&client.client, &resource.watch(position.version, &position.at, seconds), IDLE).await?;
     let mut batch = Batch::new();
-    if std::mem::take(is_lost) {
+    *opened = Some(Instant::now());
+    if lost.take().is_some() {
         taker.resumed(&mut batch);
     }
     tell(taker, batch).await?;

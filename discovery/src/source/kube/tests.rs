@@ -144,10 +144,24 @@ async fn what_is_no_list_and_who_is_not_let_in_take_nothing_away() {
         ok("{}garbage"),
         ok(r#"{"items":null,"metadata":{"resourceVersion":"3"}}"#),
         answer("503 Service Unavailable", "starting"),
+        answer("503 Service Unavailable", "starting"),
+        answer("401 Unauthorized", r#"{"message":"who are you"}"#),
+        answer("401 Unauthorized", r#"{"message":"who are you"}"#),
         ok(&event("ADDED", "end", 4)),
     ];
     let (_, told) = play(Kind::Service, answers, "end").await;
-    assert_eq!(told, ["lost: services is forbidden (403)", "[", "]", "lost: the API server answers 503", "resumed", "end"]);
+    let first = ["lost: services is forbidden (403)", "lost: not a list of Service: trailing characters at line 1 column 3", "[", "]"];
+    assert_eq!(told[..4], first);
+    assert_eq!(told[4..], ["lost: the API server answers 503", "lost: who are you (401)", "resumed", "end"]);
+}
+
+#[tokio::test]
+async fn one_try_that_fails_fast_is_not_worth_a_word() {
+    let answers = vec![list(&["a"], 5, ""), String::new(), ok(&event("ADDED", "b", 6)), String::new(), String::new(), ok(&event("ADDED", "end", 7))];
+    let (_, told) = play(Kind::Service, answers, "end").await;
+    let lost = told.iter().position(|word| word.starts_with("lost")).expect("the second one is");
+    assert_eq!(told[..lost], ["[", "a", "]", "b"]);
+    assert_eq!(told[lost + 1..], ["resumed", "end"]);
 }
 
 #[tokio::test]
