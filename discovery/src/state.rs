@@ -42,6 +42,7 @@ enum Order {
     Begin(Arc<Path>, Arc<str>),
     Put(Arc<Path>, Kind, Arc<str>, String),
     Delete(Arc<Path>, ObjectRef),
+    Keep(Arc<Path>, ObjectRef),
     Done(Arc<Path>),
     Member(PathBuf, String),
     Forget(PathBuf),
@@ -136,6 +137,11 @@ impl Log {
         self.order(Order::Put(self.path.clone(), self.kind, api_version.into(), json.to_owned()));
     }
 
+    /// An object is there and of no use as it is: the version that is kept stays.
+    pub(crate) fn keep(&mut self, object: &ObjectRef) {
+        self.order(Order::Keep(self.path.clone(), object.clone()));
+    }
+
     /// An object is gone.
     pub(crate) fn delete(&mut self, object: &ObjectRef) {
         self.order(Order::Delete(self.path.clone(), object.clone()));
@@ -189,6 +195,12 @@ fn carry_out(order: Order, open: &mut BTreeMap<Arc<Path>, Open>) -> Result<(), (
             Some(file) => file.delete(&object).map_err(|e| (path.to_path_buf(), e)),
             None => Ok(()),
         },
+        Order::Keep(path, object) => {
+            if let Some(file) = open.get_mut(&path) {
+                file.keep(&object);
+            }
+            Ok(())
+        }
         Order::Done(path) => match open.get_mut(&path) {
             Some(file) => file.complete(&path).map_err(|e| (path.to_path_buf(), e)),
             None => Ok(()),
@@ -286,6 +298,24 @@ mod tests {
         });
         let store = Store::open(directory.path())?;
         assert_eq!(names(&store), Some(["b", "c"].map(str::to_owned).to_vec()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_list_that_names_an_object_without_telling_it_keeps_what_was_kept() -> Result<(), std::io::Error> {
+        let directory = tempfile::tempdir()?;
+        fill(directory.path());
+        written(directory.path(), |store| {
+            let mut log = store.log(&"c1".into(), Kind::Service);
+            log.begin();
+            log.put(&service("x"), "v1");
+            // `a` was deleted, and nobody has ever heard of `z`.
+            ["a", "b", "z"].iter().for_each(|name| log.keep(&ObjectRef::new(Kind::Service, "n", *name)));
+            log.done();
+            log.keep(&ObjectRef::new(Kind::Service, "n", "x"));
+        });
+        let store = Store::open(directory.path())?;
+        assert_eq!(names(&store), Some(["b", "x"].map(str::to_owned).to_vec()));
         Ok(())
     }
 

@@ -10,11 +10,32 @@ mod slice;
 use std::sync::Arc;
 
 use isthmus_config::parse::Document;
+use isthmus_config::problem::Problem;
 
 use crate::source::Fact;
 
 pub use intern::Interner;
-pub(crate) use node::without_region;
+
+/// What is worth knowing of an object that is read as it is.
+pub(crate) fn remark(document: &Document) -> Option<Problem> {
+    match document {
+        Document::Node(node) => node::without_region(node),
+        Document::EndpointSlice(slice) => slice::of_names(slice),
+        Document::Service(_)
+        | Document::Pod(_)
+        | Document::Namespace(_)
+        | Document::Secret(_)
+        | Document::Gateway(_)
+        | Document::VirtualService(_)
+        | Document::DestinationRule(_)
+        | Document::ServiceEntry(_)
+        | Document::WorkloadEntry(_)
+        | Document::WorkloadGroup(_)
+        | Document::EnvoyFilter(_)
+        | Document::Unenforced(_)
+        | Document::NotUsed(_) => None,
+    }
+}
 
 /// What an object says, or `None` where it says nothing to a gateway: a failed pod (M-17), a slice of names (M-16), a secret.
 pub fn fact(document: Document, interner: &mut Interner) -> Option<Fact> {

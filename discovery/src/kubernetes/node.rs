@@ -14,7 +14,7 @@ pub(super) fn fact(object: &Object<kubernetes::Node>) -> Node {
 }
 
 /// A node that stands somewhere, but in no region: no locality rule that names a region ever matches there (L-2, L-7).
-pub(crate) fn without_region(object: &Object<kubernetes::Node>) -> Option<Problem> {
+pub(super) fn without_region(object: &Object<kubernetes::Node>) -> Option<Problem> {
     let labels = &object.meta.labels;
     let place = locality::of_node(labels);
     let meant = labels.iter().find(|(key, _)| key.ends_with("/region"));

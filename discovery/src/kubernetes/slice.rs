@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use isthmus_config::kubernetes::{EndpointSlice, SliceEndpoint as Written};
 use isthmus_config::object::{Kind, Object, ObjectRef};
+use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::join::{Condition, SliceEndpoint, SliceFact};
 
 use super::Interner;
 
+/// The address type of a slice that holds names.
+const NAMES: &str = "FQDN";
 const SERVICE: &str = "kubernetes.io/service-name";
 const MULTICLUSTER_SERVICE: &str = "multicluster.kubernetes.io/service-name";
 
 /// `None` for slices of names or of multi-cluster services (M-16), and for those that belong to no service.
 pub(super) fn fact(object: &Object<EndpointSlice>, interner: &mut Interner) -> Option<SliceFact> {
     let (meta, slice) = (&object.meta, &object.spec);
-    if &*slice.address_type == "FQDN" || meta.labels.contains_key(MULTICLUSTER_SERVICE) {
+    if &*slice.address_type == NAMES || meta.labels.contains_key(MULTICLUSTER_SERVICE) {
         return None;
     }
     let namespace = interner.text(&meta.namespace);
@@ -22,6 +25,16 @@ pub(super) fn fact(object: &Object<EndpointSlice>, interner: &mut Interner) -> O
     let ports = slice.ports.iter().filter_map(|p| Some((interner.text(&p.name), p.port.filter(|n| *n > 0)?))).collect();
     let endpoints = slice.endpoints.iter().flat_map(|e| endpoints(e, interner)).collect();
     Some(SliceFact { object: Arc::new(ObjectRef::new(Kind::EndpointSlice, namespace, meta.name.clone())), service, ports, endpoints })
+}
+
+/// A slice of names: no gateway of Istio's takes it for endpoints (M-16).
+pub(super) fn of_names(object: &Object<EndpointSlice>) -> Option<Problem> {
+    if &*object.spec.address_type != NAMES {
+        return None;
+    }
+    let name = ObjectRef::new(Kind::EndpointSlice, object.meta.namespace.clone(), object.meta.name.clone());
+    let problem = Problem::new(Severity::Info, "ISM0209", "not used: its addresses are names (FQDN)").of(name, &object.origin).at("addressType");
+    Some(problem.hint("a ServiceEntry with resolution DNS serves names"))
 }
 
 fn endpoints(written: &Written, interner: &mut Interner) -> Vec<SliceEndpoint> {

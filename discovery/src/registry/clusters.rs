@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use isthmus_config::name::{ClusterId, Locality};
 use isthmus_config::object::{Kind, Labels, ObjectRef};
+use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::join::{self, ByName, Cluster, Namespace, Node, Pod, PodFact, ServiceFact, SliceFact};
 use isthmus_core::model::{GatewayIdentity, Workload};
 use smallvec::SmallVec;
@@ -312,6 +313,17 @@ impl Registry {
             self.changes.all = true;
         }
     }
+}
+
+/// One for each slice that belongs to a Service which its cluster does not have.
+pub(super) fn without_service(cluster: &Cluster) -> impl Iterator<Item = Problem> {
+    let alone = cluster.slices.iter().filter(|(ns, service, _)| cluster.services().get(ns, service).is_none());
+    alone.flat_map(move |(_, service, slices)| {
+        slices.values().map(move |slice| {
+            let message = format!("not used: there is no Service {service} in {}", cluster.id);
+            Problem { object: Some((*slice.object).clone()), ..Problem::new(Severity::Info, "ISM0210", message) }
+        })
+    })
 }
 
 fn workload(cluster: &Cluster, fact: &PodFact, mesh: &join::Mesh) -> Arc<Workload> {

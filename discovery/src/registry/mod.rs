@@ -220,6 +220,8 @@ impl Registry {
             .chain(self.overlap.problems())
             .chain(self.copies.problems(&self.world.documents))
             .chain(self.network_problems())
+            .chain(self.failures())
+            .chain(self.clusters.iter().flat_map(clusters::without_service))
             .collect()
     }
 

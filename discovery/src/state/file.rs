@@ -3,7 +3,7 @@
 //! `isthmus-state 1 CLUSTER KIND`, then records `CHECKSUM P APIVERSION JSON`, `CHECKSUM D NAMESPACE/NAME` and, after the
 //! last object of a list, `CHECKSUM E COUNT`. The checksum is XXH64 of the rest of the line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -31,6 +31,8 @@ pub(super) struct Open {
     aside: PathBuf,
     /// Its place, once its list is complete.
     place: Option<PathBuf>,
+    /// Namespace and name of objects whose record is taken over from the file that is replaced.
+    taken_over: BTreeSet<(String, String)>,
     count: u64,
     listed: u64,
     written: u64,
@@ -43,7 +45,7 @@ impl Open {
         let aside = path.with_extension("new");
         let mut out = BufWriter::new(File::create(&aside)?);
         writeln!(out, "{head}")?;
-        Ok(Self { out, head: head.to_owned(), aside, place: None, count: 0, listed: 0, written: 0 })
+        Ok(Self { out, head: head.to_owned(), aside, place: None, taken_over: BTreeSet::new(), count: 0, listed: 0, written: 0 })
     }
 
     fn record(&mut self, rest: &str) -> std::io::Result<()> {
@@ -62,8 +64,24 @@ impl Open {
         self.tidy()
     }
 
+    /// What is kept of an object stays. A file whose list is complete holds it already.
+    pub(super) fn keep(&mut self, object: &ObjectRef) {
+        if self.place.is_none() {
+            self.taken_over.insert((object.namespace.to_string(), object.name.to_string()));
+        }
+    }
+
     /// The list is complete: the file takes its place.
     pub(super) fn complete(&mut self, path: &Path) -> std::io::Result<()> {
+        let taken_over = std::mem::take(&mut self.taken_over);
+        if !taken_over.is_empty()
+            && let Ok(Stored::Whole(kept)) = read(path, &self.head)
+        {
+            let named = kept.into_iter().filter(|(_, json)| identity(json).is_some_and(|name| taken_over.contains(&name)));
+            for (api_version, json) in named {
+                self.put(&api_version, &json)?;
+            }
+        }
         self.record(&format!("E {}", self.count))?;
         self.out.flush()?;
         self.out.get_ref().sync_data()?;

@@ -22,7 +22,7 @@ use isthmus_config::validate::validate;
 use tracing::{info, warn};
 
 use super::{Batch, Event, Fact, Partition, SourceId, Via};
-use crate::kubernetes::{Interner, fact, without_region};
+use crate::kubernetes::{Interner, fact, remark};
 use held::{Held, Place};
 use walk::{Content, Stamp, Tree};
 
@@ -308,11 +308,10 @@ impl FileSource {
             | Document::WorkloadGroup(_)
             | Document::EnvoyFilter(_)
             | Document::Service(_)
-            | Document::EndpointSlice(_)
             | Document::Pod(_)
             | Document::Namespace(_)
             | Document::Secret(_) => {}
-            Document::Node(node) => own.extend(without_region(node)),
+            Document::Node(_) | Document::EndpointSlice(_) => own.extend(remark(&document)),
         }
         let fact = fact(document, &mut self.interner)?;
         match &fact {

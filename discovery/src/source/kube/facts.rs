@@ -7,15 +7,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use isthmus_config::object::{Kind, ObjectRef};
-use isthmus_config::parse::{Document, parse_object};
+use isthmus_config::parse::parse_object;
 use isthmus_config::problem::{Problem, Severity};
+use isthmus_config::validate::{refuses, validate};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 use super::reflect::Take;
 use super::request::Head;
-use crate::kubernetes::{Interner, fact, without_region};
-use crate::source::{Batch, Event, Partition};
+use crate::kubernetes::{Interner, fact, remark};
+use crate::source::{Batch, Event, Fact, Partition};
 use crate::state::Log;
 
 /// Under this name stands what is wrong with a kubeconfig that was to replace another.
@@ -65,6 +66,12 @@ impl Facts {
         }
     }
 
+    fn keep(&mut self, object: &ObjectRef) {
+        if let Some(log) = &mut self.log {
+            log.keep(object);
+        }
+    }
+
     fn forget(&mut self, object: ObjectRef, batch: &mut Batch) {
         self.known.remove(&object);
         if let Some(log) = &mut self.log {
@@ -91,20 +98,25 @@ impl Take for Facts {
         let object = self.reference(head);
         let parsed = parse_object(text, api_version, self.partition.kind.as_str(), &self.partition.source.0);
         let document = parsed.documents.into_iter().next();
-        let region = if let Some(Document::Node(node)) = &document { without_region(node) } else { None };
-        self.problems(&object, parsed.problems.into_iter().chain(region).collect(), batch);
+        let remark = document.as_ref().and_then(remark);
+        self.problems(&object, parsed.problems.into_iter().chain(remark).collect(), batch);
         let Some(document) = document else {
+            self.keep(&object);
             batch.push(Event::Kept(self.partition.clone(), object));
             return;
         };
         // The lock guards nothing that a panic could leave half done.
         let told = fact(document, &mut self.shared.interner.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         let Some(told) = told else { return self.forget(object, batch) };
-        if matches!(told, crate::source::Fact::Istio(..)) {
-            self.known.insert(object);
-        }
-        if let Some(log) = &mut self.log {
+        // The registry judges too; what it refuses must not take the place of the good version on disk.
+        let is_refused = if let Fact::Istio(_, document) = &told { self.log.is_some() && refuses(&validate(document)) } else { false };
+        if is_refused {
+            self.keep(&object);
+        } else if let Some(log) = &mut self.log {
             log.put(text, api_version);
+        }
+        if matches!(told, Fact::Istio(..)) {
+            self.known.insert(object);
         }
         batch.push(Event::Apply(self.partition.clone(), told));
     }
