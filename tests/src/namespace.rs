@@ -14,9 +14,14 @@ const INSIDE: &str = "ISTHMUS_TEST_NAMESPACE";
 #[derive(Debug)]
 pub struct Network(());
 
+/// True in a test that has a network to itself.
+pub fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
 /// Runs `body` in a network of its own; `test` is the path of the calling test as the test runner prints it.
 pub fn inside(test: &str, body: impl FnOnce(&Network)) {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         let network = Network(());
         network.prepare();
         body(&network);

@@ -1,14 +1,24 @@
 //! Real API servers: kube-apiserver with its own etcd, built by Go from `tests/tools/kube`, on free ports of loopback.
 //!
 //! Three of them are started once for a whole test binary and end with it. What a test makes it puts into a namespace of
-//! its own, and into secrets of its own; a test that stops a server starts it again. There is no controller manager, so
-//! nothing exists that a test did not write, but what the API server makes itself.
+//! its own, and into secrets of its own; tests share the servers, and one that stops a server has them for itself. There
+//! is no controller manager, so nothing exists that a test did not write, but what the API server makes itself.
 
+mod between;
+mod objects;
+mod view;
+
+pub use between::Between;
+pub use objects::{istio, namespace, objects, remote_secret, service, slice};
+pub use view::View;
+
+use std::fmt;
 use std::net::TcpListener;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use kube::client::Body;
@@ -17,14 +27,14 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::{binary, wait};
+use super::{binary, namespace as network, wait};
+use objects::{ISTIO, definition, path};
 
 /// Nothing here takes longer, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 const TOKEN: &str = "admintoken";
 
 /// An API server and its store.
-#[derive(Debug)]
 pub struct ApiServer {
     /// Its cluster's name.
     pub name: &'static str,
@@ -35,19 +45,21 @@ pub struct ApiServer {
     api: Option<Child>,
     _etcd: Child,
     runtime: Runtime,
+    /// Connections that stand; none after the API server was killed.
+    client: Mutex<Option<Client>>,
 }
 
 /// Three API servers: `cluster1` to `cluster3`.
 #[derive(Debug)]
 pub struct Servers(pub Vec<ApiServer>);
 
-static SERVERS: LazyLock<Mutex<Servers>> = LazyLock::new(|| {
-    let folder = binary::scratch("kube");
+static SERVERS: LazyLock<RwLock<Servers>> = LazyLock::new(|| {
+    let folder = binary::scratch(if network::is_inside() { "kube-apart" } else { "kube" });
     let names = ["cluster1", "cluster2", "cluster3"].into_iter().enumerate();
     let mut servers: Vec<ApiServer> = names.map(|(i, name)| ApiServer::new(name, i, &folder)).collect();
     servers.iter_mut().for_each(ApiServer::launch);
     servers.iter().for_each(ApiServer::prepare);
-    Mutex::new(Servers(servers))
+    RwLock::new(Servers(servers))
 });
 
 /// A program to start, and where its process is wanted.
@@ -64,16 +76,47 @@ static STARTER: LazyLock<Mutex<Sender<Start>>> = LazyLock::new(|| {
     Mutex::new(tell)
 });
 
-/// The three API servers, for one test at a time; all of them serve, even if a test before this one broke off.
-pub fn servers() -> MutexGuard<'static, Servers> {
-    let mut servers = SERVERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    servers.0.iter_mut().filter(|s| s.api.is_none()).for_each(ApiServer::start);
-    servers
+/// The three API servers, shared with other tests; all of them serve.
+pub fn servers() -> RwLockReadGuard<'static, Servers> {
+    SERVERS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The three API servers for one test alone; what it stopped serves again afterwards, even if the test breaks off.
+#[derive(Debug)]
+pub struct Alone(RwLockWriteGuard<'static, Servers>);
+
+/// See [`Alone`].
+pub fn alone() -> Alone {
+    Alone(SERVERS.write().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Deref for Alone {
+    type Target = Servers;
+    fn deref(&self) -> &Servers {
+        &self.0
+    }
+}
+
+impl DerefMut for Alone {
+    fn deref_mut(&mut self) -> &mut Servers {
+        &mut self.0
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.0.iter_mut().filter(|s| s.api.is_none()).for_each(ApiServer::start);
+    }
 }
 
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     listener.local_addr().expect("a bound socket has an address").port()
+}
+
+fn openssl(folder: &Path, args: &[&str]) {
+    let done = Command::new("openssl").args(args).current_dir(folder).output().expect("this test needs openssl: apt-get install openssl");
+    assert!(done.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// Starts a program that ends with this process.
@@ -85,6 +128,12 @@ fn spawn(program: &Path, args: &[String], log: &Path) -> Child {
     let (tell, started) = channel();
     STARTER.lock().expect("nobody panics here").send((command, tell)).expect("the starter lives");
     started.recv().expect("the starter lives").expect("this test needs setpriv: apt-get install util-linux")
+}
+
+impl fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 impl ApiServer {
@@ -104,11 +153,16 @@ impl ApiServer {
         ];
         let args: Vec<String> = args.concat().into_iter().map(str::to_owned).chain(["--unsafe-no-fsync".to_owned()]).collect();
         let etcd = spawn(&binary::tool_of("kube", "etcd", "go.etcd.io/etcd/server/v3"), &args, &folder.join("etcd.log"));
-        let key = Command::new("openssl").args(["genrsa", "-out"]).arg(folder.join("sa.key")).arg("2048").output();
-        assert!(key.is_ok_and(|o| o.status.success()), "this test needs openssl: apt-get install openssl");
-        std::fs::write(folder.join("tokens.csv"), format!("{TOKEN},admin,admin,system:masters\nother,admin,admin,system:masters\n")).expect("a file");
+        openssl(&folder, &["genrsa", "-out", "sa.key", "2048"]);
+        openssl(
+            &folder,
+            &["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=clients", "-days", "2"],
+        );
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        Self { name, port: free_port(), etcd_port, folder, index, api: None, _etcd: etcd, runtime }
+        let server = Self { name, port: free_port(), etcd_port, folder, index, api: None, _etcd: etcd, runtime, client: Mutex::default() };
+        server.know(&[TOKEN, "other"]);
+        std::fs::write(server.kubeconfig_file(), server.kubeconfig(TOKEN)).expect("a temporary folder can be written");
+        server
     }
 
     /// Starts the API server and does not wait for it.
@@ -124,6 +178,7 @@ impl ApiServer {
             ["--service-account-signing-key-file", &at("sa.key")],
             ["--service-cluster-ip-range", &format!("10.9{}.0.0/16", self.index)],
             ["--token-auth-file", &at("tokens.csv")],
+            ["--client-ca-file", &at("ca.crt")],
             ["--authorization-mode", "RBAC"],
             ["--disable-admission-plugins", "ServiceAccount"],
             ["--advertise-address", "10.244.0.1"],
@@ -158,8 +213,15 @@ impl ApiServer {
         assert!(wait::holds(PATIENCE, || self.call("GET", "/readyz", None).is_ok()), "{} is not ready: {}", self.name, log());
     }
 
+    /// The tokens that it knows when it is started next.
+    pub fn know(&self, tokens: &[&str]) {
+        let lines: Vec<String> = tokens.iter().map(|token| format!("{token},admin,admin,system:masters\n")).collect();
+        std::fs::write(self.folder.join("tokens.csv"), lines.concat()).expect("a temporary folder can be written");
+    }
+
     /// Kills the API server at once; its store stays.
     pub fn kill(&mut self) {
+        self.client.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut api) = self.api.take() {
             // Ended already is ended too.
             let _ = api.kill();
@@ -175,17 +237,46 @@ impl ApiServer {
 
     /// A kubeconfig with everything in it; `token` is `admintoken` or `other`.
     pub fn kubeconfig(&self, token: &str) -> String {
+        self.kubeconfig_of(&json!({"token": token}))
+    }
+
+    /// A kubeconfig whose user is so.
+    pub fn kubeconfig_of(&self, user: &Value) -> String {
         json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true}}],
-            "users": [{"name": "u", "user": {"token": token}}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]})
+            "users": [{"name": "u", "user": user}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]})
         .to_string()
+    }
+
+    /// The certificate of an administrator and its key, as PEM files; it ends so many days from now.
+    pub fn certificate(&self, days: i32) -> (PathBuf, PathBuf) {
+        let [key, asked, certificate] = ["key", "csr", "crt"].map(|kind| format!("admin{days}.{kind}"));
+        openssl(&self.folder, &["req", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &asked, "-subj", "/O=system:masters/CN=admin"]);
+        let sign = ["x509", "-req", "-in", &asked, "-CA", "ca.crt", "-CAkey", "ca.key", "-out", &certificate];
+        std::fs::write(self.folder.join("client.ext"), "extendedKeyUsage=clientAuth\n").expect("a temporary folder can be written");
+        openssl(&self.folder, &[&sign[..], &["-set_serial", "1", "-days", &days.to_string(), "-extfile", "client.ext"]].concat());
+        (self.folder.join(certificate), self.folder.join(key))
+    }
+
+    /// The store's newest revision.
+    pub fn revision(&self) -> u64 {
+        let list = self.call("GET", "/api/v1/services?limit=1", None).expect("a list");
+        list["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).expect("a list has a revision")
+    }
+
+    /// Makes the store forget everything before its newest revision.
+    pub fn compact(&self) {
+        let body = json!({"revision": self.revision().to_string(), "physical": true}).to_string();
+        let head = format!("POST /v3/kv/compaction HTTP/1.1\r\nhost: etcd\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        let mut client = super::wire::Client::connect(([127, 0, 0, 1], self.etcd_port).into());
+        client.send(format!("{head}{body}"));
+        let answer = client.response("POST").expect("etcd answers");
+        assert_eq!(answer.status(), 200, "{}", answer.text());
     }
 
     /// Its kubeconfig as a file.
     pub fn kubeconfig_file(&self) -> PathBuf {
-        let path = self.folder.join("kubeconfig");
-        std::fs::write(&path, self.kubeconfig(TOKEN)).expect("a temporary folder can be written");
-        path
+        self.folder.join("kubeconfig")
     }
 
     /// One request; the error is the status and what was said.
@@ -193,10 +284,7 @@ impl ApiServer {
         let kind = if method == "PATCH" { "application/apply-patch+yaml" } else { "application/json" };
         let body = body.map(Value::to_string).unwrap_or_default();
         self.runtime.block_on(async {
-            let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig(TOKEN)).map_err(|e| e.to_string())?;
-            let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(|e| e.to_string())?;
-            config.default_retry = false;
-            let client = Client::try_from(config).map_err(|e| e.to_string())?;
+            let client = self.client().await?;
             let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
             let request = request.body(Body::from(body.into_bytes())).map_err(|e| e.to_string())?;
             let answer = client.send(request).await.map_err(|e| e.to_string())?;
@@ -207,11 +295,31 @@ impl ApiServer {
         })
     }
 
+    async fn client(&self) -> Result<Client, String> {
+        let kept = || self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = kept().clone() {
+            return Ok(client);
+        }
+        let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig(TOKEN)).map_err(|e| e.to_string())?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(|e| e.to_string())?;
+        config.default_retry = false;
+        let client = Client::try_from(config).map_err(|e| e.to_string())?;
+        kept().replace(client.clone());
+        Ok(client)
+    }
+
     /// Creates or changes an object.
     pub fn apply(&self, object: &Value) {
         let path = format!("{}?fieldManager=test&force=true", path(object));
         let done = wait::until(Duration::from_secs(20), || self.call("PATCH", &path, Some(object)).ok());
         assert!(done.is_some(), "{path}: {:?}", self.call("PATCH", &path, Some(object)));
+    }
+
+    /// A service with one slice, in its namespace.
+    pub fn serve(&self, ns: &str, name: &str, addresses: &[&str]) {
+        self.apply(&namespace(ns));
+        self.apply(&service(ns, name));
+        self.apply(&slice(ns, name, addresses));
     }
 
     /// Creates or changes the objects of a YAML text.
@@ -233,53 +341,4 @@ impl ApiServer {
         let deleted = self.call("DELETE", &format!("{}{grace}", path(object)), None);
         assert!(deleted.as_ref().map_or_else(|reason| reason.starts_with("404"), |_| true), "{deleted:?}");
     }
-}
-
-/// The objects of a YAML text.
-pub fn objects(text: &str) -> Vec<Value> {
-    use serde::Deserialize;
-    let all = serde_yaml::Deserializer::from_str(text).map(|d| Value::deserialize(d).expect("an object in YAML"));
-    all.filter(|v| !v.is_null()).collect()
-}
-
-/// A secret of `namespace` that names members, each with its kubeconfig.
-pub fn remote_secret(namespace: &str, name: &str, members: &[(&str, &str)]) -> Value {
-    let data: serde_json::Map<String, Value> = members.iter().map(|(cluster, text)| ((*cluster).to_owned(), json!(text))).collect();
-    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace, "labels": {"istio/multiCluster": "true"}},
-        "stringData": data})
-}
-
-const ISTIO: [(&str, &str); 7] = [
-    ("Gateway", "gateways"),
-    ("VirtualService", "virtualservices"),
-    ("DestinationRule", "destinationrules"),
-    ("ServiceEntry", "serviceentries"),
-    ("WorkloadEntry", "workloadentries"),
-    ("WorkloadGroup", "workloadgroups"),
-    ("EnvoyFilter", "envoyfilters"),
-];
-
-fn definition(kind: &str, plural: &str) -> Value {
-    let versions: &[&str] = if kind == "EnvoyFilter" { &["v1alpha3"] } else { &["v1alpha3", "v1beta1", "v1"] };
-    let versions: Vec<Value> = versions
-        .iter()
-        .map(|v| {
-            json!({"name": v, "served": true, "storage": *v == versions[versions.len() - 1], "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}})
-        })
-        .collect();
-    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("{plural}.networking.istio.io")},
-        "spec": {"group": "networking.istio.io", "scope": "Namespaced", "versions": versions,
-            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")}}})
-}
-
-fn path(object: &Value) -> String {
-    let (version, kind) = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
-    let plural = match kind {
-        "CustomResourceDefinition" => "customresourcedefinitions".to_owned(),
-        _ => ISTIO.iter().find(|(k, _)| *k == kind).map_or_else(|| format!("{}s", kind.to_lowercase()), |(_, plural)| (*plural).to_owned()),
-    };
-    let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
-    let scope = object["metadata"]["namespace"].as_str().map(|n| format!("/namespaces/{n}")).unwrap_or_default();
-    format!("{root}{scope}/{plural}/{}", object["metadata"]["name"].as_str().unwrap_or_default())
 }
