@@ -27,6 +27,7 @@ use crate::progress::Progress;
 use crate::proxy::Engine;
 use crate::reconcile::Reconcile;
 use crate::ward::Ward;
+use crate::warming::Warming;
 
 /// Signals this close to each other are one.
 const TWICE: Duration = Duration::from_millis(500);
@@ -104,6 +105,7 @@ impl App {
             retired: Vec::new(),
             ejections,
             ward: Ward::default(),
+            warming: Warming::default(),
         };
         let run = move || control.block_on(reconcile.run());
         std::thread::Builder::new().name("control".to_owned()).spawn(run).map_err(failed("control thread"))?;

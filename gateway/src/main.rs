@@ -13,6 +13,7 @@ mod reconcile;
 mod sources;
 mod upstream;
 mod ward;
+mod warming;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

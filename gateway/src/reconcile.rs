@@ -26,6 +26,7 @@ use crate::progress::Progress;
 use crate::proxy::Engine;
 use crate::sources;
 use crate::ward::Ward;
+use crate::warming::Warming;
 
 /// How long quiet lasts before a compilation.
 const HOLD_OFF: Duration = Duration::from_millis(10);
@@ -72,6 +73,8 @@ pub(crate) struct Reconcile {
     pub(crate) ejections: UnboundedReceiver<Ejection>,
     /// Where those wait.
     pub(crate) ward: Ward,
+    /// Where new endpoints warm up.
+    pub(crate) warming: Warming,
 }
 
 impl Reconcile {
@@ -82,6 +85,7 @@ impl Reconcile {
         let (mut look, mut forget, mut unread) = (Timer::now(), Timer::now() + FORGET, true);
         let (mut analysis, mut told) = (None, true);
         loop {
+            let due = self.due().map_or(look, |due| look.min(due));
             tokio::select! {
                 batch = self.batches.recv(), if told => {
                     let Some(batch) = batch else {
@@ -98,7 +102,10 @@ impl Reconcile {
                 }
                 Some(ask) = self.questions.recv() => self.answer(ask, &world),
                 Some(ejection) = self.ejections.recv() => self.ward.admit(&ejection, Instant::now()),
-                () = sleep_until(look.min(self.ward.due().map_or(look, Timer::from_std))) => self.ward.round(Instant::now()),
+                () = sleep_until(due) => {
+                    self.ward.round(Instant::now());
+                    self.warming.round(Instant::now());
+                }
             }
             if Timer::now() >= look {
                 look = Timer::now() + LOOK;
@@ -118,6 +125,11 @@ impl Reconcile {
                 }
             }
         }
+    }
+
+    /// When an endpoint's standing changes by the passing of time alone.
+    fn due(&self) -> Option<Timer> {
+        [self.ward.due(), self.warming.due()].into_iter().flatten().min().map(Timer::from_std)
     }
 
     fn answer(&self, ask: Ask, world: &Arc<World>) {
@@ -163,6 +175,7 @@ impl Reconcile {
         let compiled = begun.elapsed();
         plan.publish_views();
         self.ward.round(Instant::now());
+        self.warming.admit(&plan.warming, Instant::now());
         if let Some(snapshot) = &plan.snapshot {
             self.retired.extend(self.engine.published.publish(snapshot));
             self.listeners.reconcile(snapshot);

@@ -26,10 +26,25 @@ struct Case {
     member: Arc<Member>,
     backoff: Backoff,
     stay: EjectionTold,
-    /// Out until then; else at peace, to be looked at again then.
-    out: bool,
+    standing: Standing,
+    /// When to look at it again.
     next: Instant,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Left out.
+    Out,
+    /// Back with a trickle of requests; with all of its share at this time, unless it has shown before that it is well.
+    OnTrial(Instant),
+    /// Back as before.
+    Peace,
+}
+
+/// So many good answers end a trial.
+const PROOFS: u32 = 5;
+/// How often a trial is looked at.
+const TRIAL_LOOK: Duration = Duration::from_millis(200);
 
 /// Ejections not yet forgotten, by the address of the endpoint's state.
 #[derive(Debug, Default)]
@@ -51,12 +66,12 @@ impl Ward {
         let at = self.cases.iter().position(|c| Arc::ptr_eq(&c.member.state, &member.state));
         let at = at.unwrap_or_else(|| {
             let (slot, member) = (Arc::downgrade(slot), member.clone());
-            self.cases.push(Case { slot, member, backoff: Backoff::default(), stay: EjectionTold::default(), out: false, next: now });
+            self.cases.push(Case { slot, member, backoff: Backoff::default(), stay: EjectionTold::default(), standing: Standing::Peace, next: now });
             self.cases.len() - 1
         });
         let case = &mut self.cases[at];
         let lasts = case.backoff.grow(&policy);
-        (case.out, case.next) = (true, now + lasts);
+        (case.standing, case.next) = (Standing::Out, now + lasts);
         case.stay = stay(cause.as_str(), SystemTime::now(), lasts);
         show(slot);
         warn!(
@@ -83,21 +98,42 @@ impl Ward {
             let Some(slot) = case.slot.upgrade() else { return false };
             let Some(policy) = slot.view.load().line.outlier.clone() else {
                 // Publishing the view has let it back.
-                if case.out {
+                if case.standing == Standing::Out {
                     case.back(&slot, "outlier detection is off");
+                }
+                if case.standing != Standing::Peace {
+                    case.member.state.settle();
+                    show(&slot);
                 }
                 return false;
             };
             if case.next > now {
                 return true;
             }
-            if case.out {
-                case.out = false;
-                slot.release(&case.member.state);
-                show(&slot);
-                case.back(&slot, "its time is over");
-            } else if case.backoff.shrink() {
-                return false;
+            match case.standing {
+                Standing::Out => {
+                    slot.release(&case.member.state);
+                    show(&slot);
+                    case.back(&slot, if policy.half_open { "its time is over, and it is on trial" } else { "its time is over" });
+                    if policy.half_open {
+                        (case.standing, case.next) = (Standing::OnTrial(now + policy.base), now + TRIAL_LOOK);
+                        return true;
+                    }
+                    case.standing = Standing::Peace;
+                }
+                Standing::OnTrial(until) => {
+                    let proofs = case.member.state.proofs();
+                    if policy.half_open && proofs < PROOFS && now < until {
+                        case.next = now + TRIAL_LOOK;
+                        return true;
+                    }
+                    case.member.state.settle();
+                    show(&slot);
+                    case.standing = Standing::Peace;
+                    info!(backend = %slot.name, endpoint = %case.member.host, proofs, "endpoint has its whole share again");
+                }
+                Standing::Peace if case.backoff.shrink() => return false,
+                Standing::Peace => {}
             }
             case.next = now + policy.interval;
             true
@@ -125,4 +161,99 @@ fn stay(cause: &str, since: SystemTime, lasts: Duration) -> EjectionTold {
 fn show(slot: &Slot) {
     let view = slot.view.load().refreshed();
     slot.view.store(Arc::new(view));
+}
+
+#[cfg(test)]
+mod tests {
+    use isthmus_config::object::{Kind, ObjectRef};
+    use isthmus_core::balance::outlier::{Outcome, OutlierPolicy};
+    use isthmus_core::balance::{BackendKey, BackendPolicy, Lb, Line, view};
+    use isthmus_core::model::{Address, Endpoint, Health};
+
+    use super::*;
+
+    fn slot(lb: Lb, half_open: bool) -> Arc<Slot> {
+        let endpoint = |last: u8| {
+            Arc::new(Endpoint {
+                address: Address::Socket(([10, 0, 0, last], 80).into()),
+                port_name: "http".into(),
+                weight: 1,
+                health: Health::Healthy,
+                workload: Arc::default(),
+                source: Arc::new(ObjectRef::new(Kind::Pod, "default", "a")),
+                passage: None,
+            })
+        };
+        let outlier = OutlierPolicy {
+            consecutive_5xx: 3,
+            consecutive_gateway: 0,
+            consecutive_local: 0,
+            split: false,
+            interval: Duration::from_secs(10),
+            base: Duration::from_secs(30),
+            max_percent: 100,
+            codes: vec![],
+            half_open,
+        };
+        let line = Line { outlier: Some(Arc::new(outlier)), ..Line::default() };
+        let policy = BackendPolicy { lb, ..BackendPolicy::default() };
+        let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };
+        Arc::new(Slot::new(key, view(policy, &line, &[&endpoint(1), &endpoint(2)], None, 0)))
+    }
+
+    /// The first endpoint's odds in thousandths.
+    fn first(slot: &Slot) -> u32 {
+        (slot.view.load().odds()[0] * 1000.0).round() as u32
+    }
+
+    /// The first endpoint meets so many errors or good answers; an ejection is told to the ward.
+    fn meet(slot: &Arc<Slot>, ward: &mut Ward, status: u16, times: usize, now: Instant) -> bool {
+        let member = slot.view.load().members[0].clone();
+        let ejection = (0..times).find_map(|_| slot.judge(&member, Outcome::Answer(status)));
+        if let Some(ejection) = &ejection {
+            ward.admit(ejection, now);
+        }
+        ejection.is_some()
+    }
+
+    #[test]
+    fn an_ejected_endpoint_returns_at_once_or_on_trial() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for lb in [Lb::RoundRobin, Lb::LeastRequest, Lb::Random] {
+            let (plain, mut ward) = (slot(lb, false), Ward::default());
+            assert!(meet(&plain, &mut ward, 500, 3, start) && first(&plain) == 0, "{lb:?}");
+            ward.round(at(30));
+            assert_eq!(first(&plain), 500, "{lb:?}: back as before");
+            assert!(!meet(&plain, &mut ward, 500, 2, at(30)), "{lb:?}: with a count of its own again");
+
+            let (tried, mut ward) = (slot(lb, true), Ward::default());
+            assert!(meet(&tried, &mut ward, 500, 3, start), "{lb:?}");
+            ward.round(at(30));
+            assert_eq!(first(&tried), 91, "{lb:?}: one in ten of its share");
+            assert!(meet(&tried, &mut ward, 500, 1, at(31)) && first(&tried) == 0, "{lb:?}: one error is enough");
+            ward.round(at(90));
+            assert_eq!(first(&tried), 0, "{lb:?}: the second time is longer");
+            ward.round(at(91));
+            assert!(!meet(&tried, &mut ward, 200, 4, at(91)));
+            ward.round(at(92));
+            assert_eq!(first(&tried), 91, "{lb:?}: four good answers are not enough");
+            assert!(!meet(&tried, &mut ward, 200, 1, at(92)));
+            ward.round(at(93));
+            assert_eq!(first(&tried), 500, "{lb:?}: five are");
+            assert!(!meet(&tried, &mut ward, 500, 2, at(93)), "{lb:?}: as before");
+        }
+    }
+
+    #[test]
+    fn a_trial_that_nobody_asks_for_ends_by_itself() {
+        let (slot, mut ward, start) = (slot(Lb::RoundRobin, true), Ward::default(), Instant::now());
+        assert!(meet(&slot, &mut ward, 500, 3, start));
+        ward.round(start + Duration::from_secs(30));
+        assert_eq!(first(&slot), 91);
+        ward.round(start + Duration::from_secs(59));
+        assert_eq!(first(&slot), 91);
+        ward.round(start + Duration::from_secs(61));
+        assert_eq!(first(&slot), 500);
+    }
 }

@@ -70,7 +70,12 @@ pub(super) fn by_health(pools: &[Pool], panic: bool) -> Vec<f64> {
 
 /// Host weights for a hash: by locality weight where localities are weighted, whatever their health (contract/envoy.md 3.3).
 fn hash_weights(pools: &[Pool], members: &[Arc<Member>]) -> Vec<u32> {
-    let weight = |i: &u32| members[*i as usize].weight();
+    // Whole weights where nobody is on trial, so that the tables are Envoy's.
+    let tried = pools.iter().flat_map(|p| &p.eligible).any(|i| members[*i as usize].state.is_on_trial());
+    let weight = |i: &u32| {
+        let member = &members[*i as usize];
+        if tried { member.weight().saturating_mul(member.portion(false)) } else { member.weight() }
+    };
     if pools.len() < 2 {
         return pools.iter().flat_map(|p| p.eligible.iter().map(weight)).collect();
     }

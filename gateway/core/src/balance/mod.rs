@@ -17,6 +17,7 @@ mod slot;
 mod suppose;
 mod tally;
 mod view;
+mod warmup;
 mod zones;
 
 pub use hash::{HashKey, HashTable, Hashed};
@@ -27,3 +28,4 @@ pub use slot::{BackendKey, EndpointState, InFlight, Slot};
 pub use suppose::Standing;
 pub use tally::Tallied;
 pub use view::{BackendPolicy, Keeping, Lb, Line, Member, Probes, UpstreamProtocol, View, view};
+pub use warmup::WarmUp;

@@ -31,9 +31,35 @@ pub struct OutlierPolicy {
     pub max_percent: u32,
     /// Where not empty, these statuses alone are errors.
     pub codes: Vec<u16>,
+    /// An endpoint returns on trial: with a trickle of requests, and out again at its first error.
+    pub half_open: bool,
 }
 
 impl OutlierPolicy {
+    /// Whether what an attempt came to is an error, and of which kind.
+    fn grade(&self, outcome: Outcome) -> Grade {
+        let status = match outcome {
+            Outcome::Connected => return Grade::Connected,
+            Outcome::Broken | Outcome::Late if self.split => return Grade::Local,
+            Outcome::Broken => 503,
+            Outcome::Late => 504,
+            Outcome::Answer(status) => status,
+        };
+        let local = !matches!(outcome, Outcome::Answer(_));
+        let error = local || if self.codes.is_empty() { status >= 500 } else { self.codes.contains(&status) };
+        if error { Grade::Bad { gateway: matches!(status, 502..=504) } } else { Grade::Good }
+    }
+
+    /// What one error alone is, for an endpoint on trial: the threshold that more of it would reach.
+    fn at_once(&self, grade: Grade) -> Option<Cause> {
+        match grade {
+            Grade::Connected | Grade::Good => None,
+            Grade::Local => (self.consecutive_local > 0).then_some(Cause::ConsecutiveLocal),
+            Grade::Bad { .. } if self.consecutive_5xx > 0 => Some(Cause::Consecutive5xx),
+            Grade::Bad { gateway } => (gateway && self.consecutive_gateway > 0).then_some(Cause::ConsecutiveGateway),
+        }
+    }
+
     /// How many of so many endpoints may be ejected at once (D-41): of a few, 10 % is none.
     pub fn cap(&self, endpoints: usize) -> u32 {
         u32::try_from(u64::from(self.max_percent) * endpoints as u64 / 100).unwrap_or(u32::MAX)
@@ -88,6 +114,22 @@ pub struct Ejection {
     pub cause: Cause,
 }
 
+/// An outcome as thresholds count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grade {
+    /// A connection alone.
+    Connected,
+    /// A connection that failed, counted by itself.
+    Local,
+    /// No error.
+    Good,
+    /// An error.
+    Bad {
+        /// One of a gateway's.
+        gateway: bool,
+    },
+}
+
 /// The counts of one endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -98,33 +140,27 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Counts an outcome: the thresholds that it reaches, in Envoy's order. Each starts its count anew.
-    fn count(&self, policy: &OutlierPolicy, outcome: Outcome) -> [Option<Cause>; 2] {
-        let status = match outcome {
-            Outcome::Connected => {
+    fn count(&self, policy: &OutlierPolicy, grade: Grade) -> [Option<Cause>; 2] {
+        match grade {
+            Grade::Connected => {
                 self.local.store(0, Ordering::Relaxed);
-                return [None; 2];
+                [None; 2]
             }
-            Outcome::Broken | Outcome::Late if policy.split => {
-                return [reached(&self.local, policy.consecutive_local).then_some(Cause::ConsecutiveLocal), None];
+            Grade::Local => [reached(&self.local, policy.consecutive_local).then_some(Cause::ConsecutiveLocal), None],
+            Grade::Good => {
+                self.errors.store(0, Ordering::Relaxed);
+                self.gateway.store(0, Ordering::Relaxed);
+                [None; 2]
             }
-            Outcome::Broken => 503,
-            Outcome::Late => 504,
-            Outcome::Answer(status) => status,
-        };
-        let local = !matches!(outcome, Outcome::Answer(_));
-        let error = local || if policy.codes.is_empty() { status >= 500 } else { policy.codes.contains(&status) };
-        if !error {
-            self.errors.store(0, Ordering::Relaxed);
-            self.gateway.store(0, Ordering::Relaxed);
-            return [None; 2];
+            Grade::Bad { gateway } => {
+                if !gateway {
+                    self.gateway.store(0, Ordering::Relaxed);
+                }
+                let by_gateway = gateway && reached(&self.gateway, policy.consecutive_gateway);
+                let by_errors = reached(&self.errors, policy.consecutive_5xx);
+                [by_gateway.then_some(Cause::ConsecutiveGateway), by_errors.then_some(Cause::Consecutive5xx)]
+            }
         }
-        let gateway = matches!(status, 502..=504);
-        if !gateway {
-            self.gateway.store(0, Ordering::Relaxed);
-        }
-        let by_gateway = gateway && reached(&self.gateway, policy.consecutive_gateway);
-        let by_errors = reached(&self.errors, policy.consecutive_5xx);
-        [by_gateway.then_some(Cause::ConsecutiveGateway), by_errors.then_some(Cause::Consecutive5xx)]
     }
 
     pub(super) fn clear(&self) {
@@ -149,8 +185,15 @@ impl Slot {
     pub fn judge(self: &Arc<Self>, member: &Arc<Member>, outcome: Outcome) -> Option<Ejection> {
         let view = self.view.load();
         let policy = view.line.outlier.as_deref()?;
-        let causes = member.state.counts.count(policy, outcome);
+        let grade = policy.grade(outcome);
+        let causes = member.state.counts.count(policy, grade);
         let cap = policy.cap(view.members.len());
+        if member.state.is_on_trial() {
+            if grade == Grade::Good {
+                member.state.prove();
+            }
+            return policy.at_once(grade).and_then(|cause| self.found(member, cause, cap));
+        }
         causes.into_iter().flatten().find_map(|cause| self.found(member, cause, cap))
     }
 
@@ -184,10 +227,12 @@ impl Slot {
         self.tally.get().map(|tally| tally.read()).unwrap_or_default()
     }
 
-    /// Lets an ejected endpoint back, and forgets what it had counted.
+    /// Lets an ejected endpoint back, on trial where the policy says so, and forgets what it had counted.
     pub fn release(&self, state: &EndpointState) {
         // An endpoint that left while it was ejected has been counted out already.
-        if state.release() && self.view.load().members.iter().any(|m| std::ptr::eq(&*m.state, state)) {
+        let view = self.view.load();
+        let on_trial = view.line.outlier.as_ref().is_some_and(|policy| policy.half_open);
+        if state.release(on_trial) && view.members.iter().any(|m| std::ptr::eq(&*m.state, state)) {
             let _ = self.ejected.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
         }
     }
@@ -236,6 +281,7 @@ mod tests {
             base: Duration::from_secs(30),
             max_percent: 100,
             codes: vec![],
+            half_open: false,
         }
     }
 
@@ -261,7 +307,8 @@ mod tests {
         ];
         for (about, policy, outcomes, want) in rows {
             let counts = Counts::default();
-            let hits: Vec<usize> = outcomes.iter().enumerate().filter(|(_, o)| counts.count(policy, **o) != [None; 2]).map(|(i, _)| i).collect();
+            let hits: Vec<usize> =
+                outcomes.iter().enumerate().filter(|(_, o)| counts.count(policy, policy.grade(**o)) != [None; 2]).map(|(i, _)| i).collect();
             assert_eq!(hits, want, "{about}");
         }
     }

@@ -10,7 +10,7 @@ use rand::RngCore;
 
 use super::level::Level;
 use super::slot::{EndpointState, Slot};
-use super::view::{BackendPolicy, Member, View};
+use super::view::{BackendPolicy, Lb, Member, View};
 
 /// What a decision takes from the running process, or only looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,11 @@ impl View {
         for again in 0..=RESELECTIONS {
             let drawn = match hash {
                 Some(hash) => level.by_hash(hash, attempt + again),
-                None => level.pool(|| rng.next_u64()).and_then(|p| p.draw(self.policy.lb, &self.members, ledger, rng)),
+                None => {
+                    // The least busy would be the same one again.
+                    let lb = if attempt + again > 0 && self.policy.lb == Lb::LeastRequest { Lb::Random } else { self.policy.lb };
+                    level.pool(|| rng.next_u64()).and_then(|p| p.draw(lb, &self.members, ledger, rng))
+                }
             }?;
             if usable(drawn) {
                 return Some(drawn);

@@ -2,6 +2,7 @@
 //!
 //! Whatever the policy needs for an O(1) pick is made here, once: the order of turns, the alias table.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,12 +11,13 @@ use rand::RngCore;
 
 use super::pick::Ledger;
 use super::priority::Census;
-use super::view::{Lb, Member};
+use super::view::{BackendPolicy, Lb, Member};
+use super::warmup::WHOLE;
 
 /// Endpoints that are drawn from together.
 #[derive(Debug)]
 pub struct Pool {
-    /// Their locality, where localities are weighted; else `None`.
+    /// Their locality, where localities have shares of their own; else `None`.
     pub locality: Option<Locality>,
     /// The locality's weight before health (L-23).
     pub weight: u64,
@@ -23,13 +25,18 @@ pub struct Pool {
     pub census: Census,
     /// Positions in the view's members of those that may get traffic.
     pub(super) eligible: Vec<u32>,
-    /// The order of turns by weight (ROUND_ROBIN); empty where all weights are equal.
+    /// What each of them weighs where the policy weighs them and they differ; else empty.
+    weights: Vec<u32>,
+    /// The order of turns by weight (ROUND_ROBIN), as positions in `eligible`; empty where all weights are equal.
     turns: Vec<u32>,
-    /// Draw by weight (LEAST_REQUEST); `None` where all weights are equal.
+    /// Draw by weight; `None` where all weights are equal.
     alias: Option<Alias>,
     /// The turn of ROUND_ROBIN, one for the process; it outlives the view.
     pub(super) cursor: Arc<AtomicU64>,
 }
+
+/// As many endpoints LEAST_REQUEST looks at all; of more it draws two (contract/envoy.md 12, 23).
+const SCANNED: usize = 8;
 
 impl Pool {
     pub(super) fn new(
@@ -37,86 +44,122 @@ impl Pool {
         weight: u64,
         census: Census,
         eligible: Vec<u32>,
-        lb: Lb,
+        policy: &BackendPolicy,
         members: &[Arc<Member>],
         cursor: Arc<AtomicU64>,
     ) -> Self {
-        let weights: Vec<u32> = eligible.iter().map(|i| members[*i as usize].weight()).collect();
-        let equal = weights.windows(2).all(|w| w[0] == w[1]);
-        let turns = if lb == Lb::RoundRobin && !equal { turns(&eligible, &weights) } else { Vec::new() };
-        let alias = (lb == Lb::LeastRequest && !equal).then(|| Alias::new(&weights));
-        Self { locality, weight, census, eligible, turns, alias, cursor }
+        let weights = weights(&eligible, policy, members);
+        let turns = if policy.lb == Lb::RoundRobin && !weights.is_empty() { turns(&weights) } else { Vec::new() };
+        let alias = (policy.lb != Lb::RoundRobin && !weights.is_empty()).then(|| Alias::new(&weights));
+        Self { locality, weight, census, eligible, weights, turns, alias, cursor }
     }
 
     /// A position in the view's members; `None` where none may get traffic.
     pub(super) fn draw(&self, lb: Lb, members: &[Arc<Member>], ledger: Ledger, rng: &mut dyn RngCore) -> Option<u32> {
-        let n = self.eligible.len() as u64;
-        if n == 0 {
+        if self.eligible.is_empty() || lb == Lb::Passthrough {
             return None;
         }
-        let any = |random: u64| self.eligible[(((random >> 32) * n) >> 32) as usize];
-        match lb {
-            Lb::Passthrough => None,
-            Lb::Random | Lb::RingHash { .. } | Lb::Maglev { .. } => Some(any(rng.next_u64())),
+        let at = match lb {
             Lb::RoundRobin => {
                 let turn = match ledger {
                     Ledger::Live => self.cursor.fetch_add(1, Ordering::Relaxed),
                     Ledger::Peek => self.cursor.load(Ordering::Relaxed),
                 };
-                Some(if self.turns.is_empty() { self.eligible[(turn % n) as usize] } else { self.turns[(turn % self.turns.len() as u64) as usize] })
+                match self.turns.as_slice() {
+                    [] => (turn % self.eligible.len() as u64) as usize,
+                    turns => turns[(turn % turns.len() as u64) as usize] as usize,
+                }
             }
+            Lb::LeastRequest if self.eligible.len() <= SCANNED => self.least(members, rng),
             Lb::LeastRequest => {
-                let mut one = || match &self.alias {
-                    Some(alias) => self.eligible[alias.draw(rng.next_u64())],
-                    None => any(rng.next_u64()),
-                };
-                let (a, b) = (one(), one());
-                Some(if self.busier(a, b, members) { b } else { a })
+                let (a, b) = (self.any(rng), self.any(rng));
+                if self.busier(a, b, members) { b } else { a }
             }
+            Lb::Random | Lb::RingHash { .. } | Lb::Maglev { .. } | Lb::Passthrough => self.any(rng),
+        };
+        Some(self.eligible[at])
+    }
+
+    /// Any of them, by weight: a position in `eligible`.
+    fn any(&self, rng: &mut dyn RngCore) -> usize {
+        match &self.alias {
+            Some(alias) => alias.draw(rng.next_u64()),
+            None => below(self.eligible.len(), rng),
         }
     }
 
+    /// Of a few, the one with least to do for its weight, any of those that are alike. By weight, one that is idle stands as drawn, so
+    /// that shares are by weight where there is little to do.
+    fn least(&self, members: &[Arc<Member>], rng: &mut dyn RngCore) -> usize {
+        let load = |at: usize| u64::from(members[self.eligible[at] as usize].state.active());
+        let drawn = if self.weights.is_empty() { None } else { Some(self.any(rng)) };
+        if let Some(idle) = drawn.filter(|at| load(*at) == 0) {
+            return idle;
+        }
+        let mut loads = [(0, 0); SCANNED];
+        let loads = &mut loads[..self.eligible.len()];
+        for (at, slot) in loads.iter_mut().enumerate() {
+            *slot = (load(at) + 1, u64::from(self.weights.get(at).copied().unwrap_or(1)));
+        }
+        let less = |a: (u64, u64), b: (u64, u64)| a.0 * b.1 < b.0 * a.1;
+        let least = loads.iter().copied().fold(loads[0], |least, one| if less(one, least) { one } else { least });
+        let alike = || loads.iter().enumerate().filter(|(_, one)| !less(least, **one));
+        let pick = below(alike().count(), rng);
+        alike().nth(pick).map_or(0, |(at, _)| at)
+    }
+
     /// True where `a` has more to do than `b` for its weight. Both were drawn by weight, so of idle ones the first stands.
-    fn busier(&self, a: u32, b: u32, members: &[Arc<Member>]) -> bool {
-        let load = |i: u32| u64::from(members[i as usize].state.active());
-        let weight = |i: u32| u64::from(members[i as usize].weight());
+    fn busier(&self, a: usize, b: usize, members: &[Arc<Member>]) -> bool {
+        let load = |at: usize| u64::from(members[self.eligible[at] as usize].state.active());
+        let weight = |at: usize| u64::from(self.weights.get(at).copied().unwrap_or(1));
         load(a) * weight(b) > load(b) * weight(a)
     }
 
-    /// How likely each eligible endpoint is drawn when all are equally busy: position in the members, share.
-    pub(super) fn odds<'a>(&'a self, lb: Lb, members: &'a [Arc<Member>]) -> impl Iterator<Item = (u32, f64)> + 'a {
-        let by_weight = matches!(lb, Lb::RoundRobin | Lb::LeastRequest);
-        let weight = move |i: u32| if by_weight { f64::from(members[i as usize].weight()) } else { 1.0 };
-        let total: f64 = self.eligible.iter().map(|i| weight(*i)).sum();
-        self.eligible.iter().map(move |i| (*i, weight(*i) / total))
+    /// How likely each eligible endpoint is drawn when all are idle: position in the members, share.
+    pub(super) fn odds(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
+        let weight = |at: usize| self.weights.get(at).map_or(1.0, |w| f64::from(*w));
+        let total: f64 = (0..self.eligible.len()).map(weight).sum();
+        self.eligible.iter().enumerate().map(move |(at, i)| (*i, weight(at) / total))
     }
+}
+
+/// A number below `n`, which is above 0.
+fn below(n: usize, rng: &mut dyn RngCore) -> usize {
+    (((rng.next_u64() >> 32) * n as u64) >> 32) as usize
+}
+
+/// What each endpoint weighs, or nothing where they are alike. Random and hashes know no weights, but they know trials.
+fn weights(eligible: &[u32], policy: &BackendPolicy, members: &[Arc<Member>]) -> Vec<u32> {
+    let weighs = matches!(policy.lb, Lb::RoundRobin | Lb::LeastRequest);
+    let warms = weighs && policy.warm_up.is_some();
+    let of = |i: &u32| {
+        let member = &members[*i as usize];
+        (if weighs { member.weight() } else { 1 }, member.portion(warms))
+    };
+    let whole = eligible.iter().all(|i| of(i).1 == WHOLE);
+    let weights: Vec<u32> = eligible.iter().map(of).map(|(weight, portion)| if whole { weight } else { weight.saturating_mul(portion) }).collect();
+    if weights.windows(2).all(|w| w[0] == w[1]) { Vec::new() } else { weights }
 }
 
 /// The longest list of turns; finer weights are rounded to it.
 const MAX_TURNS: u64 = 4096;
 
-/// Smooth weighted order: each position as often as its weight says, spread evenly.
-fn turns(eligible: &[u32], weights: &[u32]) -> Vec<u32> {
+/// Weighted order of positions: each as often as its weight says, spread evenly, the heavier first where they meet.
+fn turns(weights: &[u32]) -> Vec<u32> {
     let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let mut shares: Vec<i64> = weights.iter().map(|w| i64::from(w / divisor)).collect();
-    let total: i64 = shares.iter().sum();
-    if total as u64 > MAX_TURNS {
+    let mut shares: Vec<u64> = weights.iter().map(|w| u64::from(w / divisor)).collect();
+    let total: u64 = shares.iter().sum();
+    if total > MAX_TURNS {
         for share in &mut shares {
-            *share = (*share * MAX_TURNS as i64 / total).max(1);
+            *share = (*share * MAX_TURNS / total).max(1);
         }
     }
-    let total: i64 = shares.iter().sum();
-    let mut credit = vec![0i64; shares.len()];
-    (0..total)
-        .filter_map(|_| {
-            for (c, s) in credit.iter_mut().zip(&shares) {
-                *c += s;
-            }
-            let best = (0..credit.len()).rev().max_by_key(|i| credit[*i])?;
-            credit[best] -= total;
-            Some(eligible[best])
-        })
-        .collect()
+    // Turn k of a share comes at its middle: (k + 1/2) / share of the way.
+    let at = |k: u64, share: u64| ((2 * k + 1) << 32) / share;
+    let mut order: Vec<(u64, Reverse<u64>, u32)> =
+        (0u32..).zip(&shares).flat_map(|(i, s)| (0..*s).map(move |k| (at(k, *s), Reverse(*s), i))).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, _, i)| i).collect()
 }
 
 fn gcd(a: u32, b: u32) -> u32 {
@@ -166,7 +209,7 @@ mod tests {
 
     #[test]
     fn turns_are_by_weight_and_spread() {
-        let order = turns(&[0, 1, 2], &[1, 2, 5]);
+        let order = turns(&[1, 2, 5]);
         let count = |i| order.iter().filter(|x| **x == i).count();
         assert_eq!((count(0), count(1), count(2)), (1, 2, 5));
         assert!(order.windows(4).all(|w| w.iter().any(|x| *x != 2)), "{order:?}");

@@ -5,10 +5,25 @@
 /// How many hosts of a priority there are. Draining ones count nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Hosts that may get traffic.
+    /// Hosts that may get traffic, those on trial left out.
     pub healthy: u32,
+    /// Hosts on trial after an ejection: each counts as one in ten.
+    pub on_trial: u32,
     /// All hosts.
     pub total: u32,
+}
+
+impl Census {
+    /// The healthy share, times `by`.
+    fn health(self, by: f64) -> f64 {
+        (by * f64::from(self.healthy) + by * f64::from(self.on_trial) / ON_TRIAL) / f64::from(self.total.max(1))
+    }
+    /// How much of the traffic it could take, in percent; integers, as Envoy has it, where nobody is on trial.
+    fn available(self) -> u32 {
+        let whole = (OVERPROVISIONING * self.healthy).checked_div(self.total).unwrap_or(0);
+        let available = if self.on_trial == 0 { whole } else { (self.health(f64::from(OVERPROVISIONING)) as u32).max(1) };
+        available.min(100)
+    }
 }
 
 /// What each priority gets.
@@ -22,10 +37,12 @@ pub struct Shares {
 
 /// A priority takes all while its healthy share times this, in percent, reaches 100 (L-26).
 const OVERPROVISIONING: u32 = 140;
+/// Of how many healthy hosts one on trial is worth one part.
+const ON_TRIAL: f64 = 10.0;
 
 /// The shares of the priorities. `panic_below` is a percentage of healthy hosts; 0 never panics (D-42).
 pub fn shares(census: &[Census], panic_below: f64) -> Shares {
-    let available: Vec<u32> = census.iter().map(|c| (OVERPROVISIONING * c.healthy).checked_div(c.total).unwrap_or(0).min(100)).collect();
+    let available: Vec<u32> = census.iter().map(|c| c.available()).collect();
     let total = available.iter().sum::<u32>().min(100);
     let panic: Vec<bool> = census.iter().map(|c| total < 100 && f64::from(c.healthy) * 100.0 < panic_below * f64::from(c.total.max(1))).collect();
     if census.is_empty() {
@@ -81,15 +98,19 @@ pub fn effective_weight(weight: u64, census: Census) -> f64 {
     if census.total == 0 {
         return 0.0;
     }
-    weight as f64 * (1.4 * f64::from(census.healthy) / f64::from(census.total)).min(1.0)
+    weight as f64 * census.health(1.4).min(1.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn census(healthy: u32, total: u32) -> Census {
+        Census { healthy, total, ..Census::default() }
+    }
+
     fn load(hosts: &[(u32, u32)], panic_below: f64) -> Vec<u32> {
-        shares(&hosts.iter().map(|(healthy, total)| Census { healthy: *healthy, total: *total }).collect::<Vec<_>>(), panic_below).load
+        shares(&hosts.iter().map(|(healthy, total)| census(*healthy, *total)).collect::<Vec<_>>(), panic_below).load
     }
 
     #[test]
@@ -118,17 +139,25 @@ mod tests {
 
     #[test]
     fn a_reserve_waits_for_the_last_of_the_first() {
-        let load = |hosts: &[(u32, u32)]| {
-            with_reserve(&hosts.iter().map(|(healthy, total)| Census { healthy: *healthy, total: *total }).collect::<Vec<_>>(), 0.0).load
-        };
+        let load = |hosts: &[(u32, u32)]| with_reserve(&hosts.iter().map(|(healthy, total)| census(*healthy, *total)).collect::<Vec<_>>(), 0.0).load;
         assert_eq!(load(&[(1, 4), (4, 4)]), [100, 0]);
         assert_eq!(load(&[(0, 4), (2, 4), (4, 4)]), [0, 70, 30]);
         assert_eq!(load(&[(0, 4)]), [100]);
     }
 
     #[test]
+    fn a_host_on_trial_counts_as_one_in_ten() {
+        let load = |first: Census| shares(&[first, census(4, 4)], 0.0).load;
+        assert_eq!(load(Census { healthy: 0, on_trial: 1, total: 1 }), [14, 86]);
+        assert_eq!(load(Census { healthy: 1, on_trial: 1, total: 2 }), [77, 23]);
+        assert_eq!(load(Census { healthy: 0, on_trial: 1, total: 100 }), [1, 99], "it gets a chance, however small");
+        assert_eq!(shares(&[Census { healthy: 0, on_trial: 1, total: 2 }], 0.0).load, [100], "who else");
+        assert_eq!(with_reserve(&[Census { healthy: 0, on_trial: 1, total: 1 }, census(4, 4)], 0.0).load, [14, 86]);
+    }
+
+    #[test]
     fn panic_is_below_the_threshold_only_d42() {
-        let panics = |healthy, total, below| shares(&[Census { healthy, total }], below).panic[0];
+        let panics = |healthy, total, below| shares(&[census(healthy, total)], below).panic[0];
         assert!(panics(4, 10, 50.0) && !panics(5, 10, 50.0));
         assert!(!panics(0, 10, 0.0), "0 never panics");
         assert!(!panics(8, 10, 90.0), "not while a priority can take everything");
@@ -137,8 +166,7 @@ mod tests {
     #[test]
     fn localities_lose_weight_below_five_sevenths() {
         let split = |localities: &[(u64, u32, u32)]| {
-            let weights: Vec<f64> =
-                localities.iter().map(|(w, healthy, total)| effective_weight(*w, Census { healthy: *healthy, total: *total })).collect();
+            let weights: Vec<f64> = localities.iter().map(|(w, healthy, total)| effective_weight(*w, census(*healthy, *total))).collect();
             let sum: f64 = weights.iter().sum();
             weights.iter().map(|w| (w / sum * 1000.0).round() as u32).collect::<Vec<_>>()
         };

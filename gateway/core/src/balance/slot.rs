@@ -11,6 +11,7 @@ use super::View;
 use super::breaker::Breaker;
 use super::outlier::Counts;
 use super::tally::Tally;
+use super::warmup::WHOLE;
 
 /// What a route sends to: `outbound|port|subset|host` (contract 10.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +61,10 @@ pub struct EndpointState {
     active: AtomicU32,
     ejected: AtomicBool,
     ejections: AtomicU32,
+    /// What it lacks of a whole share while it warms up, in ten-thousandths.
+    cold: AtomicU32,
+    /// On trial after an ejection: one more than its good answers since; else 0.
+    trial: AtomicU32,
     pub(super) counts: Counts,
 }
 
@@ -80,14 +85,45 @@ impl EndpointState {
     pub(super) fn eject(&self) -> bool {
         let first = !self.ejected.swap(true, Ordering::AcqRel);
         if first {
+            self.settle();
             self.ejections.fetch_add(1, Ordering::Relaxed);
         }
         first
     }
-    /// Lets it back; false where it was not left out.
-    pub(super) fn release(&self) -> bool {
+    /// Lets it back, on trial or not; false where it was not left out.
+    pub(super) fn release(&self, on_trial: bool) -> bool {
         self.counts.clear();
+        let was = self.is_ejected();
+        self.trial.store(u32::from(on_trial && was), Ordering::Relaxed);
         self.ejected.swap(false, Ordering::AcqRel)
+    }
+    /// True while it has to show, with a trickle of requests, that it is well again.
+    pub fn is_on_trial(&self) -> bool {
+        self.trial.load(Ordering::Relaxed) > 0
+    }
+    /// How often it has answered well since it returned, while it is on trial.
+    pub fn proofs(&self) -> u32 {
+        self.trial.load(Ordering::Relaxed).saturating_sub(1)
+    }
+    /// One more good answer on trial.
+    pub(super) fn prove(&self) {
+        let _ = self.trial.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n > 0).then(|| n.saturating_add(1)));
+    }
+    /// Ends its trial.
+    pub fn settle(&self) {
+        self.trial.store(0, Ordering::Relaxed);
+    }
+    /// Its share while it warms up, in ten-thousandths; 10,000 once it is warm.
+    pub fn warmth(&self) -> u32 {
+        WHOLE - self.cold.load(Ordering::Relaxed).min(WHOLE)
+    }
+    /// True once it gets its whole share.
+    pub fn is_warm(&self) -> bool {
+        self.cold.load(Ordering::Relaxed) == 0
+    }
+    /// Sets its share, in ten-thousandths.
+    pub fn warm_to(&self, share: u32) {
+        self.cold.store(WHOLE - share.min(WHOLE), Ordering::Relaxed);
     }
     /// Counts a request in until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> InFlight {

@@ -19,6 +19,7 @@ use super::outlier::OutlierPolicy;
 use super::pool::Pool;
 use super::priority::{Census, shares, with_reserve};
 use super::slot::EndpointState;
+use super::warmup::{WHOLE, WarmUp};
 use super::zones::zone_shares;
 use crate::model::{Address, Endpoint, Health, Passage};
 
@@ -77,6 +78,8 @@ pub struct BackendPolicy {
     /// Percent of healthy endpoints of a priority below which health is ignored; 0 is never. Above 0, UNHEALTHY endpoints are left
     /// out, not only passed over (D-42, M-14).
     pub panic_below: u32,
+    /// How the share of a new endpoint grows (D-32); ROUND_ROBIN and LEAST_REQUEST alone.
+    pub warm_up: Option<WarmUp>,
     /// How long a request waits where no endpoint may get traffic for a moment; zero answers at once, as Istio does.
     pub endpoint_wait: Duration,
     /// What it may have at once.
@@ -94,6 +97,7 @@ impl Default for BackendPolicy {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(3600),
             panic_below: 0,
+            warm_up: None,
             endpoint_wait: Duration::ZERO,
             limits: Limits::NONE,
             keeping: Keeping::PLAIN,
@@ -104,10 +108,13 @@ impl Default for BackendPolicy {
 /// What few rules ask for is told only where one does.
 impl fmt::Debug for BackendPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lb, protocol, connect_timeout, idle_timeout, panic_below, endpoint_wait, limits, keeping } = self;
+        let Self { lb, protocol, connect_timeout, idle_timeout, panic_below, warm_up, endpoint_wait, limits, keeping } = self;
         let mut told = f.debug_struct("BackendPolicy");
         told.field("lb", lb).field("protocol", protocol).field("connect_timeout", connect_timeout);
         told.field("idle_timeout", idle_timeout).field("panic_below", panic_below);
+        if let Some(warm_up) = warm_up {
+            told.field("warm_up", warm_up);
+        }
         if !endpoint_wait.is_zero() {
             told.field("endpoint_wait", endpoint_wait);
         }
@@ -188,11 +195,19 @@ impl Member {
     pub fn weight(&self) -> u32 {
         self.endpoint.weight.max(1)
     }
+    /// How much of its share it gets for now, in ten-thousandths: less while it warms up, where `warms` says so, or is on trial.
+    pub(super) fn portion(&self, warms: bool) -> u32 {
+        let warmth = if warms { self.state.warmth() } else { WHOLE };
+        if self.state.is_on_trial() { (warmth / TRICKLE).max(1) } else { warmth }
+    }
     /// True where it may get traffic.
     pub fn is_eligible(&self) -> bool {
         self.endpoint.health == Health::Healthy && !matches!(self.endpoint.address, Address::Unresolved(..)) && !self.state.is_ejected()
     }
 }
+
+/// An endpoint on trial gets one part of so many of its share.
+const TRICKLE: u32 = 10;
 
 /// The endpoints and tables of one backend.
 #[derive(Debug)]
@@ -223,6 +238,12 @@ pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Arc<Endpoint>], pr
             None => Arc::new(Member { endpoint: (*e).clone(), host: e.address.to_string().into(), state: Arc::default() }),
         })
         .collect();
+    if let Some(warm_up) = policy.warm_up {
+        let stayed: HashSet<*const EndpointState> = previous.iter().flat_map(|v| &v.members).map(|m| Arc::as_ptr(&m.state)).collect();
+        for newcomer in members.iter().filter(|m| !stayed.contains(&Arc::as_ptr(&m.state))) {
+            newcomer.state.warm_to(warm_up.share(Duration::ZERO));
+        }
+    }
     let stays: HashSet<(&Address, &str, &str)> = members.iter().map(|m| identity(&m.endpoint)).collect();
     let parted = before().filter(|m| !stays.contains(&identity(&m.endpoint))).map(Arc::downgrade).collect();
     let mut view = assembled(policy, line.clone(), members, previous, seed);
@@ -260,7 +281,7 @@ pub(super) fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Memb
                 .map(|(locality, weight, positions)| {
                     let eligible = positions.iter().copied().filter(may).collect();
                     let cursor = cursor(tier, locality.as_ref());
-                    Pool::new(locality, weight, count(&mut positions.iter()), eligible, policy.lb, &members, cursor)
+                    Pool::new(locality, weight, count(&mut positions.iter()), eligible, &policy, &members, cursor)
                 })
                 .collect();
             let shares_of = zones.unwrap_or_else(|| by_health(&pools, panic));
@@ -275,7 +296,11 @@ pub(super) fn census<'m>(members: impl Iterator<Item = &'m Member>) -> Census {
     let mut census = Census::default();
     for member in members.filter(|m| m.endpoint.health != Health::Draining) {
         census.total += 1;
-        census.healthy += u32::from(member.is_eligible());
+        match (member.is_eligible(), member.state.is_on_trial()) {
+            (true, false) => census.healthy += 1,
+            (true, true) => census.on_trial += 1,
+            (false, _) => {}
+        }
     }
     census
 }
@@ -323,7 +348,7 @@ impl View {
         let mut odds = vec![0.0; self.members.len()];
         for level in &self.levels {
             for (pool, share) in level.pools.iter().zip(&level.shares) {
-                for (i, own) in pool.odds(self.policy.lb, &self.members) {
+                for (i, own) in pool.odds() {
                     odds[i as usize] += f64::from(level.load) / 100.0 * share * own;
                 }
             }
@@ -386,6 +411,7 @@ pub(super) mod tests {
             base: Duration::from_secs(1),
             max_percent: 50,
             codes: vec![],
+            half_open: false,
         };
         let line = Line { outlier: Some(Arc::new(outlier)), ..Line::default() };
         let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };

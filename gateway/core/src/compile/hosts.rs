@@ -108,12 +108,14 @@ pub(super) struct Hosts<R: Ord> {
     callers: Callers,
     /// How many views were made since [`Self::take_runs`].
     runs: u64,
+    /// Backends with a warm-up whose views were made since [`Self::take_warming`].
+    warming: Vec<Arc<Slot>>,
 }
 
 impl<R: Ord + Clone> Hosts<R> {
     /// No host yet; the turns of ROUND_ROBIN begin where `seed` says.
     pub(super) fn new(seed: u64) -> Self {
-        Self { records: HashMap::new(), seed, stand: None, callers: Callers::default(), runs: 0 }
+        Self { records: HashMap::new(), seed, stand: None, callers: Callers::default(), runs: 0, warming: Vec::new() }
     }
 
     /// The host's record, made where it is missing. The reader is run again when the facts change.
@@ -179,6 +181,7 @@ impl<R: Ord + Clone> Hosts<R> {
         self.runs += 1;
         let slot = Arc::new(Slot::new(key.clone(), view));
         let view = slot.view.load_full();
+        self.warming.extend(view.policy.warm_up.is_some().then(|| slot.clone()));
         if let Err(place) = record.place(key) {
             record.backends.reserve_exact(1);
             record.backends.insert(place, Backend { slot: slot.clone(), view, users: 0 });
@@ -201,6 +204,11 @@ impl<R: Ord + Clone> Hosts<R> {
         host.view(world, &place, (port, subset), None, 0)
     }
 
+    /// Backends with a warm-up whose views were made since the last time.
+    pub(super) fn take_warming(&mut self) -> Vec<Arc<Slot>> {
+        std::mem::take(&mut self.warming)
+    }
+
     /// How many views were made since the last time.
     pub(super) fn take_runs(&mut self) -> u64 {
         std::mem::take(&mut self.runs)
@@ -221,6 +229,7 @@ impl<R: Ord + Clone> Hosts<R> {
         for (at, view) in fresh {
             let backend = &mut record.backends[at];
             backend.view = view.clone();
+            self.warming.extend(view.policy.warm_up.is_some().then(|| backend.slot.clone()));
             changed.push((backend.slot.clone(), view));
         }
     }

@@ -169,14 +169,7 @@ fn blocks(found: &mut Vec<(String, &'static str)>, path: &str, lb: Option<&LoadB
         found.extend(fields.iter().filter(|(set, _, _)| *set).map(|(_, field, about)| (format!("{path}.{block}.{field}"), *about)));
     };
     if let Some(lb) = lb {
-        add(
-            "loadBalancer",
-            &[
-                (lb.warmup.is_some(), "warmup", "warm-up"),
-                (lb.warmup_duration_secs.is_some(), "warmupDurationSecs", "warm-up"),
-                (lb.backend_utilization.is_some(), "backendUtilization", "load reports of backends"),
-            ],
-        );
+        add("loadBalancer", &[(lb.backend_utilization.is_some(), "backendUtilization", "load reports of backends")]);
     }
     if let Some(http) = pool.and_then(|p| p.http.as_ref()) {
         add(

@@ -57,6 +57,8 @@ pub struct Plan {
     pub snapshot: Option<Arc<Snapshot>>,
     /// Backends whose endpoints or policy changed, with what their slots show from now on.
     pub views: Vec<(Arc<Slot>, Arc<View>)>,
+    /// Backends whose new endpoints warm up; ages are the caller's to tell (D-32).
+    pub warming: Vec<Arc<Slot>>,
     /// Everything that was left out, and why.
     pub report: Arc<Report>,
     /// How much was run.

@@ -348,7 +348,8 @@ impl Compiler {
             self.report = Arc::new(Report::new(problems));
         }
         let snapshot = self.snapshot.clone().filter(|_| pass.replanned);
-        Plan { snapshot, views: pass.views, report: self.report.clone(), counters: pass.counters }
+        let warming = self.table.take_warming();
+        Plan { snapshot, views: pass.views, warming, report: self.report.clone(), counters: pass.counters }
     }
 }
 

@@ -20,7 +20,7 @@ use super::merge::Rule;
 use crate::balance::breaker::{Budget, Limits};
 use crate::balance::locality::{Callers, Distribute, LabelTest, Setting};
 use crate::balance::outlier::OutlierPolicy;
-use crate::balance::{BackendPolicy, HashKey, Keeping, Lb, Probes, UpstreamProtocol};
+use crate::balance::{BackendPolicy, HashKey, Keeping, Lb, Probes, UpstreamProtocol, WarmUp};
 use crate::model::{Distribution, HOSTNAME, NETWORK, Protocol, REGION, SUBZONE, ZONE};
 
 /// The blocks in force for one port and subset.
@@ -124,6 +124,7 @@ impl<'a> Effective<'a> {
             connect_timeout: tcp.and_then(|t| t.connect_timeout).unwrap_or(mesh.connect_timeout).0,
             idle_timeout: if idle.is_zero() { NEVER } else { idle },
             panic_below: self.outlier_detection.map_or(0, |o| u32::try_from(o.min_health_percent).unwrap_or(0)),
+            warm_up: self.load_balancer.and_then(warm_up),
             endpoint_wait: self.annotation(annotations::endpoint_wait).unwrap_or_default().0,
             limits: self.limits(),
             keeping: self.keeping(),
@@ -208,7 +209,7 @@ impl<'a> Effective<'a> {
 
     /// When endpoints are ejected.
     pub fn outlier(&self) -> Option<OutlierPolicy> {
-        self.outlier_detection.map(outlier)
+        self.outlier_detection.map(|asked| OutlierPolicy { half_open: self.switch(annotations::HALF_OPEN), ..outlier(asked) })
     }
 
     /// In what the endpoint is spoken to (G-48). The mesh's wish for an upgrade reaches ports that are known to be HTTP.
@@ -269,6 +270,7 @@ pub fn outlier(asked: &OutlierDetection) -> OutlierPolicy {
         base: asked.base_ejection_time.map_or(Duration::from_secs(30), |d| d.0),
         max_percent: u32::try_from(asked.max_ejection_percent).ok().filter(|p| *p > 0).unwrap_or(10),
         codes: asked.outlier_detection_http_error_codes.iter().filter_map(|c| u16::try_from(*c).ok()).collect(),
+        half_open: false,
     }
 }
 
@@ -293,6 +295,16 @@ fn lb(settings: &LoadBalancerSettings) -> Lb {
         Some(SimpleLb::Passthrough) => Lb::Passthrough,
         None | Some(SimpleLb::Unspecified | SimpleLb::LeastConn | SimpleLb::LeastRequest) => Lb::LeastRequest,
     }
+}
+
+/// How new endpoints warm up, where the policy has turns or loads to weigh (D-32).
+fn warm_up(settings: &LoadBalancerSettings) -> Option<WarmUp> {
+    let (window, minimum, aggression) = match &settings.warmup {
+        Some(warmup) => (warmup.duration?, warmup.minimum_percent, warmup.aggression),
+        None => (settings.warmup_duration_secs?, None, None),
+    };
+    let weighs = matches!(lb(settings), Lb::RoundRobin | Lb::LeastRequest) && !window.0.is_zero();
+    weighs.then(|| WarmUp::new(window.0, minimum.unwrap_or(10.0), aggression.unwrap_or(1.0)))
 }
 
 /// Envoy's cap on hash tables.
