@@ -85,6 +85,11 @@ impl Gateway {
         Self { ip, folder, process }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// One of its sockets.
     pub fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip, port)
