@@ -150,10 +150,11 @@ pub struct ContainerPort {
     pub protocol: Arc<str>,
 }
 
-/// A Node: beside its labels, the addresses by which it is reached from outside.
+/// A Node: beside its labels, the addresses by which it is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     pub external_ips: Vec<Arc<str>>,
+    pub internal_ips: Vec<Arc<str>>,
 }
 
 /// A Namespace: its labels and annotations are all that counts.
@@ -297,8 +298,8 @@ struct WireNodeAddress {
 impl Wire for WireNode {
     type Object = Node;
     fn into_object(self) -> Node {
-        let external = self.status.addresses.into_iter().filter(|a| &*a.r#type == "ExternalIP");
-        Node { external_ips: external.map(|a| a.address).collect() }
+        let of_type = |name: &str| self.status.addresses.iter().filter(|a| *a.r#type == *name).map(|a| a.address.clone()).collect();
+        Node { external_ips: of_type("ExternalIP"), internal_ips: of_type("InternalIP") }
     }
 }
 

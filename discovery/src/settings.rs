@@ -27,6 +27,8 @@ pub struct Settings {
     pub gateway: Arc<GatewayIdentity>,
     /// Our own node, where it is known (M-18).
     pub node: Option<Arc<str>>,
+    /// Our own pod, where it is known: namespace and name (L-4).
+    pub pod: Option<(Arc<str>, Arc<str>)>,
     /// In what we can dial gateways of other networks (M-37).
     pub families: Families,
     /// Mesh-wide settings.
@@ -63,7 +65,7 @@ impl Settings {
     /// Reads isthmus.yaml's part of it; `mesh` is the MeshConfig in force.
     pub fn new(bootstrap: &Bootstrap, mesh: Arc<MeshConfig>) -> Self {
         let id = &bootstrap.gateway;
-        let node = Some(id.node.clone()).filter(|node| !node.is_empty()).or_else(own_node);
+        let node = Some(id.node.clone()).filter(|node| !node.is_empty()).or_else(|| told("NODE_NAME"));
         let gateway = GatewayIdentity {
             name: id.name.clone(),
             namespace: id.namespace.clone(),
@@ -104,6 +106,7 @@ impl Settings {
         Self {
             gateway: Arc::new(gateway),
             node,
+            pod: told("POD_NAMESPACE").zip(told("POD_NAME")),
             families: own_families(),
             mesh,
             clusters,
@@ -152,7 +155,12 @@ fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
         ("mesh.defaultTrafficPolicy.connectionPool.http", pool.is_some_and(asks_for_streams)),
     ];
     let warn = |path: &str| Problem::new(Severity::Warning, "ISM0112", format!("`{path}` is not in force yet")).at(path);
-    asked.iter().filter(|(_, asked)| *asked).map(|(path, _)| warn(path)).collect()
+    let ranges = mesh.mesh_networks.iter().flat_map(|(name, n)| n.endpoints.iter().enumerate().map(move |(i, e)| (name, i, e.from_cidr.as_deref())));
+    let wrong = ranges.filter_map(|(name, i, text)| Some((name, i, text.filter(|t| range(t).is_none())?))).map(|(name, i, text)| {
+        let message = format!("{text:?} is no address range: no endpoint is of network {name} by it");
+        Problem::new(Severity::Warning, "ISM0112", message).at(format!("mesh.meshNetworks.{name}.endpoints[{i}].fromCidr"))
+    });
+    asked.iter().filter(|(_, asked)| *asked).map(|(path, _)| warn(path)).chain(wrong).collect()
 }
 
 /// Whether a pool asks for what connections of HTTP/2 do not do yet.
@@ -162,20 +170,20 @@ fn asks_for_streams(pool: &ConnectionPoolSettings) -> bool {
 
 /// The IP families of our own addresses, as the downward API tells them.
 fn own_families() -> Families {
-    let told = std::env::var("POD_IPS").unwrap_or_default();
-    let addresses: Vec<IpAddr> = told.split(',').filter_map(|a| a.trim().parse().ok()).collect();
-    Families::of(&addresses)
+    let addresses = told("POD_IPS").unwrap_or_default();
+    Families::of(&addresses.split(',').filter_map(|a| a.trim().parse().ok()).collect::<Vec<IpAddr>>())
 }
 
-/// Our node as the downward API tells it.
-fn own_node() -> Option<Arc<str>> {
-    std::env::var("NODE_NAME").ok().filter(|node| !node.is_empty()).map(Arc::from)
+/// What the downward API tells in a variable.
+fn told(variable: &str) -> Option<Arc<str>> {
+    std::env::var(variable).ok().filter(|text| !text.is_empty()).map(Arc::from)
 }
 
 /// An address range such as `10.0.0.0/8`.
 fn range(text: &str) -> Option<(IpAddr, u8)> {
     let (address, bits) = text.split_once('/')?;
-    Some((address.parse().ok()?, bits.parse().ok()?))
+    let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
+    (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, bits))
 }
 
 #[cfg(test)]
@@ -217,6 +225,7 @@ mesh:
             ("defaultTrafficPolicy: {connectionPool: {http: {maxConcurrentStreams: 1}}}", Some("mesh.defaultTrafficPolicy.connectionPool.http")),
             ("defaultTrafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s, maxConnections: 1}, http: {maxRetries: 1}}}", None),
             ("defaultTrafficPolicy: {outlierDetection: {}}", None),
+            ("meshNetworks: {n: {endpoints: [{fromCidr: 10.0.0.0/8}, {fromCidr: 10.0.0.0/33}]}}", Some("mesh.meshNetworks.n.endpoints[1].fromCidr")),
         ] {
             let (_, warnings) = load(&format!("clusters: [{{name: c1, path: a}}]\ngateway: {{cluster: c1}}\nmesh: {{{mesh}}}\n"));
             assert_eq!(warnings.iter().map(|w| w.path.as_str()).collect::<Vec<_>>(), want.into_iter().collect::<Vec<_>>(), "{mesh}");

@@ -196,6 +196,7 @@ proptest! {
         let mut anew = empty();
         anew.apply_all(list(held.iter()));
         let want = look(&mut anew).0;
+        prop_assert_eq!(&got.gateway, &want.gateway);
         prop_assert_eq!(&got.catalog.services, &want.catalog.services);
         prop_assert_eq!(&got.catalog.endpoints, &want.catalog.endpoints);
         prop_assert_eq!(&got.catalog.namespaces, &want.catalog.namespaces);

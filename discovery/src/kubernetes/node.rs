@@ -1,6 +1,7 @@
 //! A node: where it stands (L-2), and how its ports are reached from outside (M-34).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use isthmus_config::kubernetes;
 use isthmus_config::object::{Kind, Labels, Object, ObjectRef};
@@ -8,9 +9,10 @@ use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::join::{Node, locality};
 
 pub(super) fn fact(object: &Object<kubernetes::Node>) -> Node {
-    let external_ips: Box<[IpAddr]> = object.spec.external_ips.iter().filter_map(|ip| ip.parse().ok()).collect();
+    let addresses = |texts: &[Arc<str>]| texts.iter().filter_map(|ip| ip.parse().ok()).collect::<Box<[IpAddr]>>();
+    let (external_ips, internal_ips) = (addresses(&object.spec.external_ips), addresses(&object.spec.internal_ips));
     let labels = if external_ips.is_empty() { Labels::new() } else { object.meta.labels.clone() };
-    Node { locality: locality::of_node(&object.meta.labels), external_ips, labels }
+    Node { locality: locality::of_node(&object.meta.labels), external_ips, internal_ips, labels }
 }
 
 /// A node that stands somewhere, but in no region: no locality rule that names a region ever matches there (L-2, L-7).

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use isthmus_config::kubernetes::{PortOrName, Service, ServicePort, ServiceType};
 use isthmus_config::name::Hostname;
 use isthmus_config::object::{Labels, Object};
-use isthmus_core::join::{Outside, ServiceFact};
+use isthmus_core::join::{Form, Outside, ServiceFact};
 use isthmus_core::model::{Distribution, ExportTo, Port, Protocol, TargetPort};
 
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
@@ -30,6 +30,13 @@ pub(super) fn fact(object: &Object<Service>) -> ServiceFact {
         node_local: &*spec.internal_traffic_policy == "Local",
         distribution: Distribution::parse(&spec.traffic_distribution).map(Some).or_else(|| Distribution::annotated(&meta.annotations)),
         persistent_session: meta.labels.contains_key(PERSISTENT_SESSION),
+        form: match spec.r#type {
+            ServiceType::ExternalName => Form::ExternalName,
+            ServiceType::ClusterIP if &*spec.cluster_ip == "None" => Form::Headless,
+            ServiceType::ClusterIP => Form::ClusterIp,
+            ServiceType::NodePort => Form::NodePort,
+            ServiceType::LoadBalancer => Form::LoadBalancer,
+        },
         outside: outside(object).map(Box::new),
         origin: object.origin.clone(),
     }

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use isthmus_config::name::{ClusterId, Locality};
+use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, Labels, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::join::{self, ByName, Cluster, Namespace, Node, Pod, PodFact, ServiceFact, SliceFact};
-use isthmus_core::model::{GatewayIdentity, Workload};
+use isthmus_core::model::Workload;
 use smallvec::SmallVec;
 use tracing::info;
 
@@ -96,7 +96,7 @@ impl Registry {
     }
 
     /// Touches every host: a cluster's WorkloadEntries and their network serve services that other clusters define.
-    fn touch_all(&mut self) {
+    pub(super) fn touch_all(&mut self) {
         self.gateways_touched = true;
         let services = self.clusters.iter().flat_map(|c| c.services().iter());
         let hosts: Vec<_> = services.map(|(ns, name, _)| self.host(ns, name)).collect();
@@ -249,9 +249,6 @@ impl Registry {
 
     pub(super) fn take_node(&mut self, id: &ClusterId, name: Arc<str>, node: Option<Node>) {
         let mesh = self.mesh.clone();
-        if let Some(node) = node.as_ref().filter(|_| self.settings.node.as_ref() == Some(&name) && *id == self.settings.gateway.cluster) {
-            self.stand_at(&node.locality);
-        }
         let Some((cluster, shown)) = self.cluster(id) else { return };
         let old = match node.clone() {
             Some(node) => cluster.nodes.insert(name.clone(), node),
@@ -270,21 +267,6 @@ impl Registry {
             }
             self.touch_pod(id, Some(&fact), Some(&fact));
         }
-    }
-
-    /// We stand where our node does, if isthmus.yaml does not say where (L-4). Nodes do not move.
-    fn stand_at(&mut self, locality: &Locality) {
-        let old = &self.settings.gateway;
-        if !old.locality.is_empty() || locality.is_empty() {
-            return;
-        }
-        info!(%locality, "our node says where we stand");
-        let node = self.settings.node.clone().unwrap_or_default();
-        let labels = join::locality::extend(&old.labels, locality, &old.cluster, &old.network, &node);
-        let gateway = Arc::new(GatewayIdentity { locality: locality.clone(), labels, ..(**old).clone() });
-        self.settings.gateway = gateway.clone();
-        Arc::make_mut(&mut self.world).gateway = gateway;
-        self.changes.all = true;
     }
 
     pub(super) fn take_namespace(&mut self, id: &ClusterId, name: Arc<str>, namespace: Option<Namespace>) {

@@ -9,6 +9,7 @@ mod clusters;
 mod copies;
 mod documents;
 mod networks;
+mod ourselves;
 mod overlap;
 mod probing;
 mod standing;
@@ -24,7 +25,7 @@ use isthmus_config::object::{Kind, Object, ObjectRef};
 use isthmus_config::problem::Problem;
 use isthmus_core::join::gateways::{Found, Networks};
 use isthmus_core::join::{self, Cluster, Facts, Mesh};
-use isthmus_core::model::{Address, Catalog, Changes, Documents, Endpoint, NamespacedName, World};
+use isthmus_core::model::{Address, Catalog, Changes, Documents, Endpoint, GatewayIdentity, NamespacedName, World};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -46,6 +47,8 @@ pub type Names = Arc<BTreeSet<Arc<str>>>;
 #[derive(Debug)]
 pub struct Registry {
     settings: Settings,
+    /// Who we are by isthmus.yaml alone.
+    asked: Arc<GatewayIdentity>,
     mesh: Mesh,
     /// Clusters that have been listed, the config cluster first, then as configured (M-1).
     clusters: Vec<Cluster>,
@@ -71,6 +74,8 @@ pub struct Registry {
     gateways: Found,
     gateway_answers: HashMap<Arc<str>, Arc<[IpAddr]>>,
     networks: Networks,
+    /// What clusters disagree on, by host.
+    conflicts: BTreeMap<Hostname, Vec<Problem>>,
     /// Gateways may differ from what is known of them.
     gateways_touched: bool,
     file_problems: BTreeMap<(SourceId, Arc<str>), Vec<Problem>>,
@@ -112,6 +117,7 @@ impl Registry {
         let states = settings.clusters.iter().map(|id| (id.clone(), ClusterState::new(id.clone()))).collect();
         let overlap = Overlap::new(&settings);
         Self {
+            asked: settings.gateway.clone(),
             settings,
             mesh,
             clusters: Vec::new(),
@@ -132,6 +138,7 @@ impl Registry {
             gateways: Found::default(),
             gateway_answers: HashMap::new(),
             networks: Networks::default(),
+            conflicts: BTreeMap::new(),
             gateways_touched: true,
             file_problems: BTreeMap::new(),
             object_problems: BTreeMap::new(),
@@ -176,6 +183,7 @@ impl Registry {
         if !self.clusters.iter().any(|c| c.id == self.settings.config_cluster) {
             return (self.world.clone(), Changes::default());
         }
+        self.look_at_ourselves();
         let mut renamed = self.find_gateways();
         let dirty = std::mem::take(&mut self.dirty);
         let mut joined = Vec::with_capacity(dirty.len());
@@ -184,14 +192,20 @@ impl Registry {
             let found = join::host(&facts, &host);
             let entries = self.entries_by_host.get(&host).into_iter().flatten();
             let names: BTreeSet<Arc<str>> = entries.flat_map(|e| join::names(&facts, e)).collect();
-            joined.push((host, found, names));
+            let conflicts = join::conflicts(&facts, &host);
+            joined.push((host, found, names, conflicts));
         }
         let mut changes = std::mem::take(&mut self.changes);
         if joined.is_empty() && changes.is_empty() && !renamed {
             return (self.world.clone(), changes);
         }
         let world = Arc::make_mut(&mut self.world);
-        for (host, found, names) in joined {
+        for (host, found, names, conflicts) in joined {
+            if conflicts.is_empty() {
+                self.conflicts.remove(&host);
+            } else {
+                self.conflicts.insert(host.clone(), conflicts);
+            }
             renamed |= if names.is_empty() {
                 self.names_by_host.remove(&host).is_some()
             } else {
@@ -219,6 +233,7 @@ impl Registry {
             .cloned()
             .chain(self.overlap.problems())
             .chain(self.copies.problems(&self.world.documents))
+            .chain(self.conflicts.values().flatten().cloned())
             .chain(self.network_problems())
             .chain(self.failures())
             .chain(self.clusters.iter().flat_map(clusters::without_service))

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use isthmus_config::name::{ClusterId, Hostname};
 use isthmus_config::object::ObjectRef;
 use isthmus_config::problem::{Problem, Severity};
-use isthmus_core::join::ServiceFact;
 use isthmus_core::join::gateways::{self, Networks, Unfit};
+use isthmus_core::join::{self, Door, ServiceFact};
 use tracing::info;
 
 use super::Registry;
@@ -60,15 +60,27 @@ impl Registry {
         self.gateways_touched = true;
     }
 
-    /// Services that were meant to be gateways and are none: endpoints of their network count as direct (M-36, Ex 60).
+    /// How our own listeners are reached from outside our cluster.
+    pub fn doors(&self) -> Vec<Door> {
+        let gateway = &self.settings.gateway;
+        self.clusters.iter().find(|c| c.id == gateway.cluster).map(|cluster| join::doors(cluster, gateway)).unwrap_or_default()
+    }
+
+    /// Services that were meant to be gateways and are none: endpoints of their network count as direct (M-36, Ex 60); and clusters
+    /// that only meshNetworks knows.
     pub(super) fn network_problems(&self) -> impl Iterator<Item = Problem> {
+        let unknown = self.mesh.networks_by_cluster.iter().filter(|(cluster, _)| !self.settings.clusters.contains(*cluster));
+        let unknown = unknown.map(|(cluster, network)| {
+            let message = format!("network {network}: fromRegistry names the cluster {cluster}, and there is none of that name");
+            Problem::new(Severity::Warning, "IST0126", message).at(format!("mesh.meshNetworks.{network}.endpoints"))
+        });
         let direct = |unfit: &Unfit| !self.gateways.gateways.iter().any(|g| g.network == unfit.network);
-        self.gateways.unfit.iter().map(move |unfit| {
+        unknown.chain(self.gateways.unfit.iter().map(move |unfit| {
             let network = &unfit.network;
             let left = if direct(unfit) { format!("; {network} has no other, so its endpoints are dialled directly") } else { String::new() };
             let message = format!("labelled with the network {network}, but no gateway of it: {}{left}", unfit.lacks);
             let object: ObjectRef = unfit.object.clone();
             Problem::new(Severity::Warning, "ISM0208", message).of(object, &unfit.origin).at("metadata.labels")
-        })
+        }))
     }
 }

@@ -17,6 +17,7 @@ use isthmus_core::balance::locality::Stand;
 use isthmus_core::balance::{BackendKey, Slot, View};
 use isthmus_core::compile::Compiler;
 use isthmus_core::explain::{Explanation, Question, explain};
+use isthmus_core::join::Door;
 use isthmus_core::model::{Changes, Endpoint, Port, Service, World};
 use isthmus_core::snapshot::{ListenKey, Snapshot};
 use isthmus_core::whatif::{By, Down, Matrix, Whatif, localities, whatif};
@@ -42,6 +43,8 @@ pub(crate) struct Now {
     pub(crate) in_force: Vec<InForce>,
     /// WorkloadEntries that fail their probe: why, and since when.
     pub(crate) failing: BTreeMap<Entry, String>,
+    /// How sockets are reached from outside our cluster.
+    pub(crate) doors: Vec<Door>,
     /// Sockets and their states; none where nothing runs.
     pub(crate) sockets: Vec<(ListenKey, String)>,
     /// Ejections; none where nothing runs.
@@ -79,7 +82,17 @@ impl Now {
             let since = utc(SystemTime::now() - probed.verdict.since.elapsed());
             Some((entry.clone(), format!("failed since {since}: {reason}")))
         });
-        Self { snapshot, backends, clusters, problems, in_force: Vec::new(), failing: failing.collect(), sockets, stays: Stays::default() }
+        Self {
+            snapshot,
+            backends,
+            clusters,
+            problems,
+            in_force: Vec::new(),
+            failing: failing.collect(),
+            doors: registry.doors(),
+            sockets,
+            stays: Stays::default(),
+        }
     }
     /// Adds what analysis finds; `missing` is how much a reference that leads nowhere matters.
     pub(crate) fn analysed(mut self, world: &World, compiler: &Compiler, missing: Severity) -> Self {

@@ -2,6 +2,7 @@
 //! what we add is for `-o wide`.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use isthmus_config::object::ObjectRef;
@@ -10,7 +11,7 @@ use isthmus_core::balance::Slot;
 use isthmus_core::balance::across::named;
 use isthmus_core::balance::breaker::{Usage, Usages};
 use isthmus_core::explain::EjectionTold;
-use isthmus_core::model::{Endpoint, Health, Resolution};
+use isthmus_core::model::{Endpoint, Health, Protocol, Resolution};
 use isthmus_core::snapshot::{Action, Front, HttpFront, Listener, Route, VirtualHost};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,8 @@ pub(crate) struct ListenerRow {
     pub(crate) server_ports: Vec<u16>,
     pub(crate) hosts: Vec<String>,
     pub(crate) gateways: Vec<String>,
+    /// Where its servers are reached from outside the cluster, by the Services that select this gateway.
+    pub(crate) urls: Vec<String>,
     /// The socket's state where the gateway runs; why it stays closed.
     pub(crate) state: String,
 }
@@ -228,6 +231,7 @@ impl Now {
         hosts.dedup();
         let mut gateways: Vec<String> = listener.servers.iter().map(|s| format!("{}.{}", s.gateway.name, s.gateway.namespace)).collect();
         gateways.dedup();
+        let urls = self.urls(listener, &server_ports);
         let socket = self.sockets.iter().find(|(key, _)| *key == listener.key).map(|(_, state)| state.clone());
         ListenerRow {
             address: listener.key.bind.to_string(),
@@ -237,8 +241,27 @@ impl Now {
             server_ports,
             hosts,
             gateways,
+            urls,
             state: closed.or(socket).unwrap_or_default(),
         }
+    }
+    /// Each address of each Service port that leads to the socket.
+    fn urls(&self, listener: &Listener, server_ports: &[u16]) -> Vec<String> {
+        let scheme = listener.servers.first().map_or("tcp", |server| match server.protocol {
+            Protocol::Https => "https",
+            Protocol::Tls => "tls",
+            Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb | Protocol::HttpProxy => "http",
+            Protocol::Tcp | Protocol::Mongo | Protocol::Redis | Protocol::Mysql | Protocol::Udp | Protocol::Auto => "tcp",
+        });
+        let doors = self.doors.iter().filter(|door| door.leads_to(listener.key.port, server_ports));
+        let named = |(host, port): &(Arc<str>, u16)| match host.parse::<IpAddr>() {
+            Ok(ip) => format!("{scheme}://{}", SocketAddr::new(ip, *port)),
+            Err(_) => format!("{scheme}://{host}:{port}"),
+        };
+        let mut urls: Vec<String> = doors.flat_map(|door| door.addresses.iter().map(named)).collect();
+        urls.sort();
+        urls.dedup();
+        urls
     }
     /// `get routes`.
     pub(crate) fn route_rows(&self) -> Vec<RouteRow> {

@@ -186,3 +186,48 @@ fn posted_files_keep_their_names() {
     let checked = check::posted(&asked, &[Posted { path: "mine/n.yaml".into(), text: text.into() }]).expect("checked");
     assert_eq!(checked.problems.iter().map(|p| (p.file.as_str(), p.line, p.code.as_str())).collect::<Vec<_>>(), [("mine/n.yaml", 4, "IST0106")]);
 }
+
+#[test]
+fn listeners_tell_their_urls_and_endpoints_their_network() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = |name: &str, meta: &str, spec: &str, status: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: istio-system{meta}}}\nspec: {{{spec}}}\nstatus: {{{status}}}\n"
+        )
+    };
+    let ours = "selector: {istio: ingressgateway}";
+    let text = [
+        WORLD,
+        &service(
+            "balanced",
+            "",
+            &format!(
+                "type: LoadBalancer, externalIPs: [192.0.2.2], {ours}, ports: [{{name: http, port: 80}}, {{name: other, port: 81, targetPort: 9}}]"
+            ),
+            "loadBalancer: {ingress: [{ip: 192.0.2.1}, {hostname: lb.example.com}, {ip: '2001:db8::1'}]}",
+        ),
+        &service("nodes", "", &format!("type: NodePort, {ours}, ports: [{{name: web, port: 8000, targetPort: 80, nodePort: 30080}}]"), ""),
+        &service("inner", "", &format!("{ours}, ports: [{{name: http, port: 80}}]"), ""),
+        &service("foreign", "", "externalIPs: [192.0.2.9], selector: {istio: other}, ports: [{name: http, port: 80}]", ""),
+        &service("gw", ", labels: {topology.istio.io/network: n2}", "externalIPs: [192.0.2.3], ports: [{name: tls, port: 15443}]", ""),
+        "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: [{type: InternalIP, address: 10.9.0.1}]}\n",
+    ]
+    .concat()
+    .replace("labels: {app: a, version: v1}", "labels: {app: a, version: v1, topology.istio.io/network: n2}");
+    fs::write(folder.path().join("world.yaml"), text).expect("a file");
+    let asked = Asked::read(folder.path()).expect("a world");
+    let now = Now::offline(&asked, Vec::new(), Severity::Error);
+    let listeners = now.listener_rows();
+    let urls = ["192.0.2.1:80", "192.0.2.2:80", "[2001:db8::1]:80", "lb.example.com:80", "10.9.0.1:30080"].map(|u| format!("http://{u}"));
+    let sorted = |mut list: Vec<String>| {
+        list.sort();
+        list
+    };
+    assert_eq!(listeners[0].urls, sorted(urls.to_vec()));
+    let endpoints = now.endpoint_rows();
+    let behind = endpoints.iter().find(|e| e.backend == "outbound|80||a.app.svc.cluster.local").expect("an endpoint");
+    assert_eq!((&*behind.status, &*behind.network, &*behind.gateways), ("UNREACHABLE", "n2", "192.0.2.3:15443"));
+    assert_eq!(behind.why, "behind gateways, which mutual TLS passes, and that is not in force yet");
+    let told = now.problem_rows().into_iter().find(|p| p.code == "ISM0404").expect("a problem");
+    assert!(told.message.starts_with("1 of 1 endpoints of a.app.svc.cluster.local are left out: from ours, which has no name,"), "{}", told.message);
+}

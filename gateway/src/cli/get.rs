@@ -16,6 +16,9 @@ use crate::admin::{BackendRow, ClusterRow, EndpointRow, HeldRow, ListenerRow, No
 /// Between two looks at what is waited for.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// So many URLs of a listener stand in a table; JSON has all.
+const SHOWN: usize = 4;
+
 /// Rows of one kind: where they come from, which are wanted, how they look.
 pub(super) trait Row: Serialize + DeserializeOwned {
     /// The admin port's path.
@@ -128,7 +131,7 @@ pub(super) fn backend_is(want: Option<&String>, host: &str, name: &str) -> bool 
 impl Row for ListenerRow {
     const PATH: &'static str = "/listeners";
     const HEAD: &'static [&'static str] = &["ADDRESSES", "PORT", "MATCH", "DESTINATION"];
-    const WIDE: &'static [&'static str] = &["SERVER PORTS", "GATEWAYS", "STATE"];
+    const WIDE: &'static [&'static str] = &["SERVER PORTS", "GATEWAYS", "URLS", "STATE"];
     fn of(now: &Now) -> Vec<Self> {
         now.listener_rows()
     }
@@ -145,7 +148,11 @@ impl Row for ListenerRow {
     fn cells(&self) -> Vec<String> {
         let ports: Vec<String> = self.server_ports.iter().map(u16::to_string).collect();
         let first = [self.address.clone(), self.port.to_string(), self.matches.clone(), self.destination.clone()];
-        first.into_iter().chain([ports.join(","), self.gateways.join(", "), dash(&self.state)]).collect()
+        let mut urls = self.urls.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        if let Some(more) = self.urls.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            urls += &format!(" and {more} more");
+        }
+        first.into_iter().chain([ports.join(","), self.gateways.join(", "), dash(&urls), dash(&self.state)]).collect()
     }
 }
 

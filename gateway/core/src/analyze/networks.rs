@@ -7,7 +7,7 @@ use crate::balance::across::{counted, unreachable};
 
 pub(super) fn find(scene: &Scene<'_>, problems: &mut Vec<Problem>) {
     let gateway = &scene.world.gateway;
-    let own = if gateway.network.is_empty() { "ours, which has no name".to_owned() } else { format!("network {}", gateway.network) };
+    let own = if gateway.network.is_empty() { "ours, which has no name,".to_owned() } else { format!("network {}", gateway.network) };
     for (host, endpoints) in &scene.world.catalog.endpoints {
         let Some(service) = scene.world.catalog.services.get(host).filter(|s| s.export_to.includes(&gateway.namespace)) else { continue };
         let left_out = endpoints.iter().filter_map(|e| Some((&**e, unreachable(e, service.kind, gateway.mutual_tls)?)));

@@ -3,6 +3,7 @@
 //! Strings and label sets are shared: ten thousand pods of a hundred deployments hold a hundred names of namespaces.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -86,10 +87,39 @@ pub struct ServiceFact {
     pub distribution: Option<Option<Distribution>>,
     /// Label `istio.io/persistent-session` is there (M-11).
     pub persistent_session: bool,
+    /// What kind of Service it is.
+    pub form: Form,
     /// How it is reached from outside its cluster, where it is.
     pub outside: Option<Box<Outside>>,
     /// Where it stands.
     pub origin: Origin,
+}
+
+/// What kind of Service it is; clusters had better agree on it (M-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `type: ExternalName`
+    ExternalName,
+    /// `clusterIP: None` (M-19)
+    Headless,
+    /// `type: ClusterIP`
+    ClusterIp,
+    /// `type: NodePort`
+    NodePort,
+    /// `type: LoadBalancer`
+    LoadBalancer,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ExternalName => "of type ExternalName",
+            Self::Headless => "headless",
+            Self::ClusterIp => "of type ClusterIP",
+            Self::NodePort => "of type NodePort",
+            Self::LoadBalancer => "of type LoadBalancer",
+        })
+    }
 }
 
 impl ServiceFact {
@@ -206,6 +236,8 @@ pub struct Node {
     pub locality: Locality,
     /// Its ExternalIPs.
     pub external_ips: Box<[IpAddr]>,
+    /// Its InternalIPs.
+    pub internal_ips: Box<[IpAddr]>,
     /// Its labels, of nodes with an ExternalIP only: others are no gateway.
     pub labels: Labels,
 }

@@ -17,6 +17,12 @@ pub fn of_labels(labels: &Labels) -> Option<Locality> {
     Some(if text.contains('/') { Locality::new(text.clone()) } else { Locality::from(text.replace('.', "/").as_str()) })
 }
 
+/// Where a gateway's own labels place it: region, zone and subzone, else its locality label (L-4).
+pub fn of_gateway(labels: &Labels) -> Option<Locality> {
+    let place = of_node(labels);
+    if place.is_empty() { of_labels(labels) } else { Some(place) }
+}
+
 /// A node's locality: always three parts, or empty where all are missing (L-2).
 pub fn of_node(labels: &Labels) -> Locality {
     let label = |keys: [&str; 2]| keys.iter().find_map(|k| labels.get(*k)).map_or("", |v| &**v);
@@ -69,6 +75,17 @@ mod tests {
             (&[], None),
         ] {
             assert_eq!(of_labels(&labels(list)).as_ref().map(Locality::as_str), want, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_gateways_own_labels_say_where_it_stands_l4() {
+        for (list, want) in [
+            (&[(REGION, "r1"), (ZONE, "z1"), ("istio-locality", "r9.z9")][..], Some("r1/z1/")),
+            (&[("istio-locality", "r1.z1.s1")], Some("r1/z1/s1")),
+            (&[("app", "a")], None),
+        ] {
+            assert_eq!(of_gateway(&labels(list)).as_ref().map(Locality::as_str), want, "{list:?}");
         }
     }
 

@@ -163,7 +163,7 @@ impl Podless<'_> {
 }
 
 /// True where only endpoints of the gateway's own cluster serve the host (M-30).
-fn is_cluster_local(facts: &Facts<'_>, host: &Hostname) -> bool {
+pub(super) fn is_cluster_local(facts: &Facts<'_>, host: &Hostname) -> bool {
     facts.mesh.cluster_local.iter().filter(|(rule, _)| rule.covers(host)).min_by(|a, b| a.0.cmp(&b.0)).is_some_and(|(_, local)| *local)
 }
 

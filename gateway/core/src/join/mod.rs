@@ -5,6 +5,8 @@
 //! for all hosts from nothing give the same. Addresses that DNS has to find stay [`crate::model::Address::Unresolved`]
 //! until their answer is among the [`Facts`].
 
+mod conflict;
+mod doors;
 mod facts;
 pub mod gateways;
 mod group;
@@ -13,7 +15,11 @@ mod merge;
 pub mod network;
 mod service_entry;
 
-pub use facts::{ByName, Cluster, Condition, Container, Facts, Mesh, Namespace, Node, Outside, Pod, PodFact, ServiceFact, SliceEndpoint, SliceFact};
+pub use conflict::conflicts;
+pub use doors::{Door, doors};
+pub use facts::{
+    ByName, Cluster, Condition, Container, Facts, Form, Mesh, Namespace, Node, Outside, Pod, PodFact, ServiceFact, SliceEndpoint, SliceFact,
+};
 pub use group::group_of;
 pub use merge::{Joined, cluster_local_rules, host, kubernetes_host, kubernetes_name, pod_workload};
 pub use service_entry::{is_used, labels, names, reports_health, selects};
