@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isthmus_config::bootstrap::{Bootstrap, ReadFrom};
-use isthmus_config::istio::destination_rule::ConnectionPoolSettings;
 use isthmus_config::mesh::{MeshConfig, NetworkGateway};
 use isthmus_config::name::{ClusterId, Hostname, Network};
 use isthmus_config::problem::{Problem, Severity};
@@ -148,11 +147,9 @@ impl Settings {
 
 /// What MeshConfig asks for and does not get yet.
 fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
-    let pool = mesh.default_traffic_policy.as_ref().and_then(|p| p.connection_pool.as_ref());
     let asked = [
         ("mesh.discoverySelectors", !mesh.discovery_selectors.is_empty()),
         ("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails", mesh.default_config.gateway_topology.forward_client_cert_details.is_some()),
-        ("mesh.defaultTrafficPolicy.connectionPool.http", pool.is_some_and(asks_for_streams)),
     ];
     let warn = |path: &str| Problem::new(Severity::Warning, "ISM0112", format!("`{path}` is not in force yet")).at(path);
     let ranges = mesh.mesh_networks.iter().flat_map(|(name, n)| n.endpoints.iter().enumerate().map(move |(i, e)| (name, i, e.from_cidr.as_deref())));
@@ -161,11 +158,6 @@ fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
         Problem::new(Severity::Warning, "ISM0112", message).at(format!("mesh.meshNetworks.{name}.endpoints[{i}].fromCidr"))
     });
     asked.iter().filter(|(_, asked)| *asked).map(|(path, _)| warn(path)).chain(wrong).collect()
-}
-
-/// Whether a pool asks for what connections of HTTP/2 do not do yet.
-fn asks_for_streams(pool: &ConnectionPoolSettings) -> bool {
-    pool.http.as_ref().is_some_and(|h| h.max_concurrent_streams != 0 || h.http2_keep_alive.is_some())
 }
 
 /// The IP families of our own addresses, as the downward API tells them.
@@ -222,7 +214,6 @@ mesh:
                 "defaultConfig: {gatewayTopology: {forwardClientCertDetails: APPEND_FORWARD}}",
                 Some("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails"),
             ),
-            ("defaultTrafficPolicy: {connectionPool: {http: {maxConcurrentStreams: 1}}}", Some("mesh.defaultTrafficPolicy.connectionPool.http")),
             ("defaultTrafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s, maxConnections: 1}, http: {maxRetries: 1}}}", None),
             ("defaultTrafficPolicy: {outlierDetection: {}}", None),
             ("meshNetworks: {n: {endpoints: [{fromCidr: 10.0.0.0/8}, {fromCidr: 10.0.0.0/33}]}}", Some("mesh.meshNetworks.n.endpoints[1].fromCidr")),

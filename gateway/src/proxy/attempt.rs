@@ -23,9 +23,9 @@ impl Relay<'_, '_, '_> {
                 Ok(request) => request,
                 Err(reset) => return self.tell(Event::Reset { reset, sent: false }),
             };
-            match self.during(open2::open(&engine.upstream.sets, attempt, request, last)).await {
+            match self.during(open2::open(&engine.upstream, attempt, grant, request, last)).await {
                 Err(step) => return step,
-                Ok(Err(failed)) => return self.without_connection(Missing::Failed(failed)),
+                Ok(Err(missing)) => return self.without_connection(missing),
                 Ok(Ok((slot, response, stream))) => {
                     self.ending.local = slot.local();
                     (Reader::Http2Head(response), Writer::Http2(stream), Some(slot), None)

@@ -17,8 +17,8 @@ impl Relay<'_, '_, '_> {
     /// Stands in line at a backend.
     pub(super) async fn stand(&mut self, slot: &Arc<Slot>, protocol: UpstreamProtocol) -> Step {
         let engine = self.engine;
-        let _ = protocol;
-        let grant = match engine.upstream.queues.of(slot).ask() {
+        let http2 = protocol == UpstreamProtocol::Http2 && !self.request.upgrade;
+        let grant = match engine.upstream.queues.of(slot).ask(http2) {
             Asked::Granted(grant) => Some(grant),
             Asked::Refused => None,
             Asked::Waits(ticket) => match self.wait(ticket).await {
@@ -26,13 +26,10 @@ impl Relay<'_, '_, '_> {
                 Err(step) => return step,
             },
         };
-        if grant.is_none() {
-            return self.tell(Event::Refused);
-        }
-        self.grant = grant;
-        let step = self.tell(Event::Granted(None));
-        if !matches!(step, Step::Try(_)) {
-            self.grant = None;
+        let Some(grant) = grant else { return self.tell(Event::Refused) };
+        let step = self.tell(Event::Granted(grant.only()));
+        if matches!(step, Step::Try(_)) {
+            self.grant = Some(grant);
         }
         step
     }

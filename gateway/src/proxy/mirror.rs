@@ -94,7 +94,7 @@ impl Copy {
         let empty = self.body.is_empty();
         let (mut reader, mut writer, _slot, kept) = if attempt.protocol == UpstreamProtocol::Http2 {
             let message = open2::request(&self.request, &self.told, &self.authority).ok()?;
-            let (slot, response, stream) = open2::open(&upstream.sets, attempt, message, empty).await.ok()?;
+            let (slot, response, stream) = open2::open(upstream, attempt, None, message, empty).await.ok()?;
             (Reader::Http2Head(response), Writer::Http2(stream), Some(slot), None)
         } else {
             let lane = upstream.lane(worker::number(), attempt, None).await.ok()?;

@@ -8,7 +8,7 @@ use http::{Request as Message, Uri};
 use isthmus_core::decide::{Attempt, ConnectError, RequestHead, Reset};
 
 use super::request::Request;
-use crate::upstream::{Sets, Slot};
+use crate::upstream::{Grant, Missing, Slot, Upstream};
 
 /// Connections that may turn out to be going away before one takes the request.
 const CONNECTIONS: usize = 3;
@@ -33,13 +33,14 @@ pub(super) fn request(request: &Request, told: &RequestHead, authority: &str) ->
 
 /// Opens a stream and sends the head; `last` says that no body follows.
 pub(super) async fn open(
-    sets: &Sets,
+    upstream: &Upstream,
     attempt: &Attempt,
+    mut grant: Option<Grant>,
     message: Message<()>,
     last: bool,
-) -> Result<(Slot, ResponseFuture, SendStream<Bytes>), ConnectError> {
+) -> Result<(Slot, ResponseFuture, SendStream<Bytes>), Missing> {
     for _ in 0..CONNECTIONS {
-        let slot = sets.slot(attempt).await?;
+        let slot = upstream.stream(attempt, grant.take()).await?;
         let sent = match slot.send().ready().await {
             Ok(mut send) => send.send_request(message.clone(), last),
             Err(e) => Err(e),
@@ -49,5 +50,5 @@ pub(super) async fn open(
             Err(_) => slot.leave(),
         }
     }
-    Err(ConnectError::Failed)
+    Err(Missing::Failed(ConnectError::Failed))
 }

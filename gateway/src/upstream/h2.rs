@@ -5,17 +5,19 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use isthmus_core::balance::EndpointState;
+use h2::{Ping, PingPong};
+use isthmus_core::balance::breaker::Noted;
+use isthmus_core::balance::{BackendPolicy, EndpointState, Slot as CoreSlot};
 use isthmus_core::decide::{Attempt, ConnectError};
 use tokio::time::timeout;
 
-use super::connector;
+use super::{Missing, Place, Queue, connector};
 
 /// Streams that we open at once on one connection, where the endpoint allows more.
 const MOST_STREAMS: usize = 1024;
@@ -26,14 +28,60 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// One connection.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     send: SendRequest<Bytes>,
     open: AtomicUsize,
-    broken: Arc<AtomicBool>,
+    served: AtomicU32,
+    broken: AtomicBool,
     local: Option<SocketAddr>,
-    idle_timeout: Duration,
+    born: Instant,
+    policy: BackendPolicy,
+    backend: Weak<CoreSlot>,
     idle_since: Mutex<Instant>,
+    /// Looked at anew: it is to close, or its last stream has ended.
     stop: tokio::sync::Notify,
+    /// Who waits for a stream, where connections are limited.
+    queue: Option<Arc<Queue>>,
+}
+
+impl Connection {
+    /// No more streams; it closes once the last has ended.
+    pub(super) fn retire(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+        self.stop.notify_one();
+    }
+    /// No stream is open on it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+    /// How many streams are open on it.
+    pub(super) fn streams(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+    /// A stream on it, where it has room for one.
+    pub(super) fn stream(self: &Arc<Self>) -> Option<Slot> {
+        if self.is_broken() {
+            return None;
+        }
+        let keeping = &self.policy.keeping;
+        if keeping.longest.is_some_and(|longest| self.born.elapsed() >= longest) {
+            self.retire();
+            return None;
+        }
+        let asked = keeping.streams.map_or(MOST_STREAMS, |n| n as usize);
+        let most = self.send.current_max_send_streams().min(asked);
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < most).then_some(open + 1)).ok()?;
+        if keeping.requests.is_some_and(|most| self.served.fetch_add(1, Ordering::Relaxed) + 1 >= most) {
+            self.retire();
+            if let Some(backend) = self.backend.upgrade() {
+                backend.note(Noted::ConnectionServed);
+            }
+        }
+        Some(Slot { connection: self.clone() })
+    }
 }
 
 /// A stream slot, given back when it is dropped.
@@ -53,20 +101,28 @@ impl Slot {
     }
     /// No more streams on this connection.
     pub(crate) fn leave(&self) {
-        self.connection.broken.store(true, Ordering::Relaxed);
+        self.connection.retire();
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.connection.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            *self.connection.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let connection = &self.connection;
+        if connection.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            *connection.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            if connection.is_broken() {
+                connection.stop.notify_one();
+            }
+        }
+        if let Some(queue) = &connection.queue {
+            queue.go_on();
         }
     }
 }
 
+/// The connections to one endpoint.
 #[derive(Debug)]
-struct Set {
+pub(super) struct Set {
     endpoint: Weak<EndpointState>,
     connections: Mutex<Vec<Arc<Connection>>>,
     connecting: tokio::sync::Mutex<()>,
@@ -79,29 +135,14 @@ pub(crate) struct Sets {
 }
 
 impl Sets {
-    fn set(&self, endpoint: &Arc<EndpointState>) -> Arc<Set> {
+    /// The endpoint's.
+    pub(super) fn of(&self, endpoint: &Arc<EndpointState>) -> Arc<Set> {
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         let set = sets.entry(Arc::as_ptr(endpoint).addr());
         set.or_insert_with(|| {
             Arc::new(Set { endpoint: Arc::downgrade(endpoint), connections: Mutex::default(), connecting: tokio::sync::Mutex::default() })
         })
         .clone()
-    }
-
-    /// A stream slot at the attempt's endpoint, on a new connection where none is free.
-    pub(crate) async fn slot(&self, attempt: &Attempt) -> Result<Slot, ConnectError> {
-        let set = self.set(&attempt.member.state);
-        if let Some(slot) = set.free() {
-            return Ok(slot);
-        }
-        let within = async {
-            let _one_at_a_time = set.connecting.lock().await;
-            match set.free() {
-                Some(slot) => Ok(slot),
-                None => set.connect(attempt).await,
-            }
-        };
-        timeout(attempt.policy.connect_timeout, within).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
     /// Closes connections that are unused for too long, broken, or lead to an endpoint that is gone.
@@ -111,11 +152,12 @@ impl Sets {
             let gone = set.endpoint.strong_count() == 0;
             let mut connections = set.connections.lock().unwrap_or_else(PoisonError::into_inner);
             connections.retain(|c| {
-                let unused = c.open.load(Ordering::Acquire) == 0;
+                let unused = c.is_idle();
                 let since = *c.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
-                let drop = c.broken.load(Ordering::Relaxed) || unused && (gone || since + c.idle_timeout <= now);
+                let old = c.policy.keeping.longest.is_some_and(|longest| c.born + longest <= now);
+                let drop = c.is_broken() || old || unused && (gone || since + c.policy.idle_timeout <= now);
                 if drop {
-                    c.stop.notify_one();
+                    c.retire();
                 }
                 !drop
             });
@@ -125,50 +167,79 @@ impl Sets {
 }
 
 impl Set {
-    fn free(&self) -> Option<Slot> {
+    /// A stream on a connection that there is.
+    pub(super) fn free(&self) -> Option<Slot> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.retain(|c| !c.broken.load(Ordering::Relaxed));
-        let connection = connections.iter().find(|c| {
-            let most = c.send.current_max_send_streams().min(MOST_STREAMS);
-            c.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < most).then_some(open + 1)).is_ok()
-        })?;
-        Some(Slot { connection: connection.clone() })
+        connections.retain(|c| !c.is_broken());
+        connections.iter().find_map(Connection::stream)
     }
 
-    async fn connect(&self, attempt: &Attempt) -> Result<Slot, ConnectError> {
+    /// A stream, on a new connection where there is none; `place` gives that its place.
+    pub(super) async fn connected(&self, attempt: &Attempt, place: impl FnOnce() -> Option<Place>) -> Result<Slot, Missing> {
+        let within = async {
+            let _one_at_a_time = self.connecting.lock().await;
+            match self.free() {
+                Some(slot) => Ok(slot),
+                None => self.connect(attempt, place().ok_or(Missing::Full)?).await.map_err(Missing::Failed),
+            }
+        };
+        timeout(attempt.policy.connect_timeout, within).await.unwrap_or(Err(Missing::Failed(ConnectError::Timeout)))
+    }
+
+    async fn connect(&self, attempt: &Attempt, place: Place) -> Result<Slot, ConnectError> {
         let stream = connector::dial(&attempt.member.endpoint.address, &attempt.policy).await?;
         let local = stream.local_addr().ok();
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW).enable_push(false);
-        let (send, driver) = builder.handshake::<_, Bytes>(stream).await.map_err(|_| ConnectError::Failed)?;
-        let broken = Arc::new(AtomicBool::new(false));
+        let (send, mut driver) = builder.handshake::<_, Bytes>(stream).await.map_err(|_| ConnectError::Failed)?;
         let connection = Arc::new(Connection {
             send,
-            open: AtomicUsize::new(1),
-            broken: broken.clone(),
+            open: AtomicUsize::new(0),
+            served: AtomicU32::new(0),
+            broken: AtomicBool::new(false),
             local,
-            idle_timeout: attempt.policy.idle_timeout,
+            born: Instant::now(),
+            policy: attempt.policy,
+            backend: Arc::downgrade(&attempt.slot),
             idle_since: Mutex::new(Instant::now()),
             stop: tokio::sync::Notify::new(),
+            queue: place.queue(),
         });
+        let pings = (driver.ping_pong(), attempt.policy.keeping.ping);
         let watched = connection.clone();
         tokio::spawn(async move {
             // The driver ends by itself once the endpoint has closed, or the last handle and stream are gone.
             tokio::select! {
                 _ = driver => {}
                 () = stopped(&watched) => {}
+                () = silent(pings) => {}
             }
-            broken.store(true, Ordering::Relaxed);
+            watched.broken.store(true, Ordering::Relaxed);
+            drop(place);
         });
+        let slot = connection.stream().ok_or(ConnectError::Failed)?;
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection.clone());
-        Ok(Slot { connection })
+        if let Some(queue) = &connection.queue {
+            queue.link(&attempt.member.state, &connection);
+        }
+        Ok(slot)
     }
 }
 
 /// The connection is to be closed, and its last stream has ended.
 async fn stopped(connection: &Connection) {
-    connection.stop.notified().await;
-    while connection.open.load(Ordering::Acquire) > 0 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    while !(connection.is_broken() && connection.is_idle()) {
+        connection.stop.notified().await;
+    }
+}
+
+/// A ping was not answered in time (http2KeepAlive).
+async fn silent((pings, asked): (Option<PingPong>, Option<(Duration, Duration)>)) {
+    let (Some(mut pings), Some((every, within))) = (pings, asked) else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(every).await;
+        if !matches!(timeout(within, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+            return;
+        }
     }
 }

@@ -8,6 +8,7 @@ mod outgoing;
 mod queue;
 mod wire;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isthmus_core::balance::breaker::{Noted, Resource};
@@ -18,7 +19,7 @@ pub(crate) use connector::dial;
 pub(crate) use h1::{Lane, Life, Pool};
 pub(crate) use h2::{Sets, Slot};
 pub(crate) use outgoing::Outgoing;
-pub(crate) use queue::{Asked, Grant, Place, Queues, Ticket};
+pub(crate) use queue::{Asked, Grant, Place, Queue, Queues, Ticket};
 pub(crate) use wire::Wire;
 
 /// How often idle connections are looked through.
@@ -58,7 +59,7 @@ impl Upstream {
             let queue = self.queues.of(slot);
             let grant = match grant {
                 Some(grant) => grant,
-                None => match queue.ask() {
+                None => match queue.ask(false) {
                     Asked::Granted(grant) => grant,
                     Asked::Refused => return Err(Missing::Full),
                     Asked::Waits(ticket) => ticket.await.ok_or(Missing::Full)?,
@@ -89,6 +90,43 @@ impl Upstream {
                 Err(Missing::Failed(failed))
             }
         }
+    }
+
+    /// A stream for an attempt: what was granted, one on a connection that there is, or on a new one.
+    pub(crate) async fn stream(&self, attempt: &Attempt, grant: Option<Grant>) -> Result<Slot, Missing> {
+        let Attempt { slot, member, policy, .. } = attempt;
+        let limits = &policy.limits;
+        let set = self.sets.of(&member.state);
+        let made = if grant.is_some() || limits.connections.is_some() {
+            let queue = self.queues.of(slot);
+            let grant = match grant {
+                Some(grant) => grant,
+                None => match queue.ask(true) {
+                    Asked::Granted(grant) => grant,
+                    Asked::Refused => return Err(Missing::Full),
+                    Asked::Waits(ticket) => ticket.await.ok_or(Missing::Full)?,
+                },
+            };
+            let grant = match grant {
+                Grant::Stream(to, stream) if Arc::ptr_eq(&to, &member.state) => return Ok(stream),
+                other @ (Grant::Stream(..) | Grant::Room(_) | Grant::Lane(..)) => other,
+            };
+            if let Some(stream) = set.free() {
+                return Ok(stream);
+            }
+            slot.note(Noted::Dialled);
+            set.connected(attempt, || queue.open(grant)).await
+        } else {
+            if let Some(stream) = set.free() {
+                return Ok(stream);
+            }
+            let _pending = slot.enter(Resource::Pending, limits.pending).ok_or(Missing::Full)?;
+            set.connected(attempt, || Some(Place::unlimited(slot))).await
+        };
+        if let Err(Missing::Failed(_)) = made {
+            slot.note(Noted::PendingFailed);
+        }
+        made
     }
 
     /// Keeps a connection that has carried the attempt, where it can carry another.

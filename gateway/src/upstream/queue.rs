@@ -16,6 +16,7 @@ use isthmus_core::balance::{EndpointState, Slot};
 use tokio::sync::oneshot;
 
 use super::h1::{Idle, Lane, Pool};
+use super::h2;
 
 /// A connection's place among those of its backend; who is next in line hears when it is dropped.
 #[derive(Debug)]
@@ -28,6 +29,13 @@ impl Place {
     /// Where connections are not limited; they are counted all the same.
     pub(super) fn unlimited(slot: &Arc<Slot>) -> Self {
         Self { permit: slot.try_enter(Resource::Connection, None), queue: None }
+    }
+}
+
+impl Place {
+    /// Who hears of it.
+    pub(super) fn queue(&self) -> Option<Arc<Queue>> {
+        self.queue.clone()
     }
 }
 
@@ -47,6 +55,18 @@ pub(crate) enum Grant {
     Room(Room),
     /// An idle connection to an endpoint.
     Lane(Arc<EndpointState>, Box<Idle>),
+    /// A stream on a connection to an endpoint, which others share.
+    Stream(Arc<EndpointState>, h2::Slot),
+}
+
+impl Grant {
+    /// The only endpoint that it leads to, where there is but one.
+    pub(crate) fn only(&self) -> Option<&Arc<EndpointState>> {
+        match self {
+            Self::Stream(endpoint, _) => Some(endpoint),
+            Self::Room(_) | Self::Lane(..) => None,
+        }
+    }
 }
 
 /// Room for one connection that is not open yet.
@@ -115,18 +135,46 @@ pub(crate) struct Queue {
     state: Mutex<State>,
 }
 
+#[derive(Debug)]
+struct Waiting {
+    http2: bool,
+    tell: oneshot::Sender<Grant>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// By number, the first first.
-    waiting: BTreeMap<u64, oneshot::Sender<Grant>>,
+    waiting: BTreeMap<u64, Waiting>,
     next: u64,
     /// Connections that may be opened and are not yet.
     reserved: u32,
     /// By the address of the endpoint's state; never an empty list.
     idle: HashMap<usize, (Weak<EndpointState>, Vec<Idle>), foldhash::fast::RandomState>,
+    /// Connections of HTTP/2.
+    links: Vec<(Weak<EndpointState>, Weak<h2::Connection>)>,
 }
 
 impl State {
+    /// A stream on the least busy connection whose endpoint may get traffic.
+    fn stream(&mut self, slot: &Slot) -> Option<Grant> {
+        self.links.retain(|(endpoint, link)| endpoint.strong_count() > 0 && link.upgrade().is_some_and(|link| !link.is_broken()));
+        let view = slot.view.load();
+        let mut links: Vec<_> = self.links.iter().filter_map(|(endpoint, link)| Some((endpoint.upgrade()?, link.upgrade()?))).collect();
+        links.sort_by_key(|(_, link)| link.streams());
+        links.into_iter().find_map(|(endpoint, link)| {
+            view.at(&endpoint)?;
+            let stream = link.stream()?;
+            Some(Grant::Stream(endpoint, stream))
+        })
+    }
+    /// Closes a connection of HTTP/2 that carries nothing; its place comes back when it has closed.
+    fn make_room(&mut self) {
+        let idle = self.links.iter().filter_map(|(_, link)| link.upgrade()).find(|link| link.is_idle() && !link.is_broken());
+        if let Some(link) = idle {
+            link.retire();
+        }
+    }
+
     fn put(&mut self, endpoint: &Arc<EndpointState>, idle: Idle) {
         let (_, list) = self.idle.entry(Arc::as_ptr(endpoint).addr()).or_insert_with(|| (Arc::downgrade(endpoint), Vec::new()));
         list.push(idle);
@@ -170,13 +218,13 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for a connection.
-    pub(crate) fn ask(self: &Arc<Self>) -> Asked {
+    /// Asks for a connection, or a stream on one.
+    pub(crate) fn ask(self: &Arc<Self>, http2: bool) -> Asked {
         let Some(slot) = self.slot.upgrade() else { return Asked::Refused };
         let mut dead = Vec::new();
         let mut state = self.state();
         if state.waiting.is_empty()
-            && let Some(grant) = self.next_grant(&mut state, &slot, &mut dead)
+            && let Some(grant) = self.next_grant(&mut state, &slot, http2, &mut dead)
         {
             drop(state);
             return Asked::Granted(grant);
@@ -189,20 +237,27 @@ impl Queue {
         let (tell, told) = oneshot::channel();
         let number = state.next;
         state.next += 1;
-        state.waiting.insert(number, tell);
+        state.waiting.insert(number, Waiting { http2, tell });
         drop(state);
         Asked::Waits(Ticket { queue: self.clone(), number, told, _pending: pending })
     }
 
     /// What the front of the line could have now.
-    fn next_grant(self: &Arc<Self>, state: &mut State, slot: &Slot, dead: &mut Vec<Idle>) -> Option<Grant> {
-        if let Some((endpoint, idle)) = state.any(dead) {
+    fn next_grant(self: &Arc<Self>, state: &mut State, slot: &Slot, http2: bool, dead: &mut Vec<Idle>) -> Option<Grant> {
+        if !http2 && let Some((endpoint, idle)) = state.any(dead) {
             return Some(Grant::Lane(endpoint, Box::new(idle)));
         }
-        Self::has_room(state, slot).then(|| {
+        if Self::has_room(state, slot) {
             state.reserved += 1;
-            Grant::Room(Room(Some(self.clone())))
-        })
+            return Some(Grant::Room(Room(Some(self.clone()))));
+        }
+        let stream = if http2 { state.stream(slot) } else { None };
+        let other = || state.any(dead).map(|(endpoint, idle)| Grant::Lane(endpoint, Box::new(idle)));
+        let grant = stream.or_else(other);
+        if grant.is_none() {
+            state.make_room();
+        }
+        grant
     }
 
     fn has_room(state: &State, slot: &Slot) -> bool {
@@ -211,7 +266,7 @@ impl Queue {
     }
 
     /// Hands out what there is, in order.
-    fn go_on(self: &Arc<Self>) {
+    pub(super) fn go_on(self: &Arc<Self>) {
         loop {
             let Some(slot) = self.slot.upgrade() else { return };
             let mut dead = Vec::new();
@@ -219,13 +274,14 @@ impl Queue {
             if state.waiting.is_empty() {
                 return;
             }
-            let grant = self.next_grant(&mut state, &slot, &mut dead);
+            let http2 = state.waiting.first_key_value().is_some_and(|(_, first)| first.http2);
+            let grant = self.next_grant(&mut state, &slot, http2, &mut dead);
             let first = grant.and_then(|grant| Some((grant, state.waiting.pop_first()?)));
             drop(state);
             let again = first.is_some() || !dead.is_empty();
-            if let Some((grant, (_, waiter))) = first {
+            if let Some((grant, (_, Waiting { tell, .. }))) = first {
                 // Whoever has just left drops it, and so comes here again.
-                drop(waiter.send(grant));
+                drop(tell.send(grant));
             }
             drop(dead);
             if !again {
@@ -238,10 +294,10 @@ impl Queue {
     pub(super) fn settle(self: &Arc<Self>, grant: Grant, endpoint: &Arc<EndpointState>) -> Settled {
         let grant = match grant {
             Grant::Lane(to, idle) if Arc::ptr_eq(&to, endpoint) => return Settled::Lane(idle.lane),
-            other @ (Grant::Room(_) | Grant::Lane(..)) => other,
+            other @ (Grant::Room(_) | Grant::Lane(..) | Grant::Stream(..)) => other,
         };
         let Some(slot) = self.slot.upgrade() else { return Settled::Full };
-        let mut dead = Vec::new();
+        let (mut dead, mut unused) = (Vec::new(), None);
         let mut state = self.state();
         let own = state.take(endpoint, &mut dead);
         let place = match grant {
@@ -254,17 +310,42 @@ impl Queue {
                 state.put(&to, *idle);
                 own.is_none().then(|| self.place(&slot))
             }
+            Grant::Stream(..) => {
+                unused = Some(grant);
+                None
+            }
             // What it was open to is closed, and its place taken.
             Grant::Lane(_, idle) => Some(Some(idle.lane.life.place)),
         };
         drop(state);
-        drop(dead);
+        drop((dead, unused));
         self.go_on();
         match (own, place.flatten()) {
             (Some(idle), _) => Settled::Lane(idle.lane),
             (None, Some(place)) => Settled::Dial(place),
             (None, None) => Settled::Full,
         }
+    }
+
+    /// The place of a connection that is to be opened for HTTP/2.
+    pub(super) fn open(self: &Arc<Self>, grant: Grant) -> Option<Place> {
+        let slot = self.slot.upgrade()?;
+        match grant {
+            Grant::Room(mut room) => {
+                let mut state = self.state();
+                room.0 = None;
+                state.reserved -= 1;
+                self.place(&slot)
+            }
+            Grant::Lane(_, idle) => Some(idle.lane.life.place),
+            Grant::Stream(..) => None,
+        }
+    }
+
+    /// Connections of HTTP/2 are found by who comes later.
+    pub(super) fn link(self: &Arc<Self>, endpoint: &Arc<EndpointState>, connection: &Arc<h2::Connection>) {
+        self.state().links.push((Arc::downgrade(endpoint), Arc::downgrade(connection)));
+        self.go_on();
     }
 
     fn place(self: &Arc<Self>, slot: &Arc<Slot>) -> Option<Place> {

@@ -5,9 +5,7 @@
 use std::collections::BTreeMap;
 
 use isthmus_config::istio::WorkloadEntry;
-use isthmus_config::istio::destination_rule::{
-    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy,
-};
+use isthmus_config::istio::destination_rule::{ClientTlsMode, ClientTlsSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy};
 use isthmus_config::istio::gateway::Gateway;
 use isthmus_config::istio::service_entry::{Resolution, ServiceEntry};
 use isthmus_config::istio::virtual_service::VirtualService;
@@ -136,7 +134,7 @@ fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<P
     let mut read = |policy: Option<&TrafficPolicy>, path: &str| {
         let Some(policy) = policy else { return };
         let mut found = Vec::new();
-        blocks(&mut found, path, policy.load_balancer.as_ref(), policy.connection_pool.as_ref());
+        balancing(&mut found, path, policy.load_balancer.as_ref());
         let outer = [
             (is_later(policy.tls.as_ref()), "tls", "TLS towards endpoints"),
             (policy.tunnel.is_some(), "tunnel", "tunnels"),
@@ -150,7 +148,7 @@ fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<P
         found.extend(outer.into_iter().filter(|(set, _, _)| *set).map(|(_, field, about)| (format!("{path}.{field}"), about)));
         for (i, level) in policy.port_level_settings.iter().enumerate() {
             let path = format!("{path}.portLevelSettings[{i}]");
-            blocks(&mut found, &path, level.load_balancer.as_ref(), level.connection_pool.as_ref());
+            balancing(&mut found, &path, level.load_balancer.as_ref());
             if is_later(level.tls.as_ref()) {
                 found.push((format!("{path}.tls"), "TLS towards endpoints"));
             }
@@ -164,20 +162,8 @@ fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<P
     asked.into_iter().map(|(path, about)| line(object, name, path, about)).collect()
 }
 
-fn blocks(found: &mut Vec<(String, &'static str)>, path: &str, lb: Option<&LoadBalancerSettings>, pool: Option<&ConnectionPoolSettings>) {
-    let mut add = |block: &str, fields: &[(bool, &str, &'static str)]| {
-        found.extend(fields.iter().filter(|(set, _, _)| *set).map(|(_, field, about)| (format!("{path}.{block}.{field}"), *about)));
-    };
-    if let Some(lb) = lb {
-        add("loadBalancer", &[(lb.backend_utilization.is_some(), "backendUtilization", "load reports of backends")]);
-    }
-    if let Some(http) = pool.and_then(|p| p.http.as_ref()) {
-        add(
-            "connectionPool.http",
-            &[
-                (http.max_concurrent_streams != 0, "maxConcurrentStreams", "limits on streams"),
-                (http.http2_keep_alive.is_some(), "http2KeepAlive", "HTTP/2 keep-alive"),
-            ],
-        );
+fn balancing(found: &mut Vec<(String, &'static str)>, path: &str, lb: Option<&LoadBalancerSettings>) {
+    if lb.is_some_and(|lb| lb.backend_utilization.is_some()) {
+        found.push((format!("{path}.loadBalancer.backendUtilization"), "load reports of backends"));
     }
 }

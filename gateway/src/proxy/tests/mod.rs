@@ -3,6 +3,7 @@
 mod bodies;
 mod framing;
 mod http2;
+mod limits;
 mod streams;
 
 use std::net::SocketAddr;
