@@ -46,9 +46,21 @@ impl Slot {
 impl View {
     /// Chooses an endpoint, as [`Slot::pick`] does.
     pub fn pick(&self, hash: Option<u64>, avoid: &[Arc<EndpointState>], ledger: Ledger, rng: &mut dyn RngCore) -> Option<Picked> {
+        self.pick_within(None, hash, avoid, ledger, rng)
+    }
+
+    /// The same, with percentages of the priorities that are not those of their health.
+    pub fn pick_within(
+        &self,
+        load: Option<&[u32]>,
+        hash: Option<u64>,
+        avoid: &[Arc<EndpointState>],
+        ledger: Ledger,
+        rng: &mut dyn RngCore,
+    ) -> Option<Picked> {
         let mut draw = 0;
         loop {
-            let level = self.level(hash, rng)?;
+            let level = self.level(load, hash, rng)?;
             let position = match self.draw(level, hash, draw, ledger, rng) {
                 Some(position) => position,
                 // All of it was ejected since the view was made: whoever is next in line.
@@ -81,7 +93,7 @@ impl View {
     }
 
     /// The priority: a number from 1 to 100 against the shares; of a hash, always the same one (contract/envoy.md 3.1).
-    fn level(&self, hash: Option<u64>, rng: &mut dyn RngCore) -> Option<&Level> {
+    fn level(&self, load: Option<&[u32]>, hash: Option<u64>, rng: &mut dyn RngCore) -> Option<&Level> {
         if self.levels.len() == 1 {
             return self.levels.first();
         }
@@ -89,11 +101,13 @@ impl View {
             Some(hash) if self.policy.lb.hashes() => (hash % 100) as u32,
             _ => ((u64::from(rng.next_u32()) * 100) >> 32) as u32,
         };
-        self.levels.iter().find(|level| {
-            let here = point < level.load;
-            point = point.saturating_sub(level.load);
+        let load = |at: usize| load.map_or(self.levels[at].load, |load| load.get(at).copied().unwrap_or(0));
+        let at = (0..self.levels.len()).find(|at| {
+            let here = point < load(*at);
+            point = point.saturating_sub(load(*at));
             here
-        })
+        })?;
+        self.levels.get(at)
     }
 
     /// A position in `members`, passing over what was ejected since the view was made.

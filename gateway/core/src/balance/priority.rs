@@ -19,7 +19,7 @@ impl Census {
         (by * f64::from(self.healthy) + by * f64::from(self.on_trial) / ON_TRIAL) / f64::from(self.total.max(1))
     }
     /// How much of the traffic it could take, in percent; integers, as Envoy has it, where nobody is on trial.
-    fn available(self) -> u32 {
+    pub(super) fn available(self) -> u32 {
         let whole = (OVERPROVISIONING * self.healthy).checked_div(self.total).unwrap_or(0);
         let available = if self.on_trial == 0 { whole } else { (self.health(f64::from(OVERPROVISIONING)) as u32).max(1) };
         available.min(100)

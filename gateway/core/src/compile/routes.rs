@@ -173,11 +173,6 @@ fn fault(http: &HttpRoute) -> Result<Fault, Refused> {
 fn not_yet(http: &HttpRoute) -> Vec<(&'static str, &'static str)> {
     let fault = http.fault.as_ref();
     let asked = [
-        (
-            http.retries.as_ref().is_some_and(|r| r.retry_remote_localities == Some(true)),
-            "retries.retryRemoteLocalities",
-            "retries that leave a locality",
-        ),
         (fault.and_then(|f| f.delay.as_ref()).is_some_and(|d| d.exponential_delay.is_some()), "fault.delay.exponentialDelay", "delays that grow"),
         (fault.and_then(|f| f.abort.as_ref()).is_some_and(|a| a.http2_error.is_some()), "fault.abort.http2Error", "aborts by an HTTP/2 error"),
     ];

@@ -8,7 +8,7 @@ use rand::RngCore;
 use smallvec::SmallVec;
 
 use crate::balance::outlier::{Ejection, Outcome};
-use crate::balance::{EndpointState, InFlight, Ledger, Member, Picked, UpstreamProtocol, View};
+use crate::balance::{EndpointState, InFlight, Ledger, Member, Picked, Remote, UpstreamProtocol, View};
 use crate::failure::{Failure, Flag, Flags};
 use crate::policy::{ResetKind, Timeouts, is_grpc};
 use crate::route::Head;
@@ -49,6 +49,8 @@ pub struct Exchange {
     pub(super) cors_origin: Option<HeaderValue>,
     pub(super) mirrors: SmallVec<[u32; 2]>,
     pub(super) tried: SmallVec<[Arc<EndpointState>; 3]>,
+    /// Which priorities retries keep away from, where the route asks for it.
+    pub(super) remote: Option<Box<Remote>>,
     pub(super) member: Option<Arc<Member>>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) outcome: Option<Outcome>,
@@ -86,6 +88,7 @@ impl Exchange {
             cors_origin: None,
             mirrors: SmallVec::new(),
             tried: SmallVec::new(),
+            remote: None,
             member: None,
             in_flight: None,
             outcome: None,
@@ -205,7 +208,8 @@ impl Exchange {
         }
         let avoid = if self.forward().is_some_and(|f| f.retry.previous_hosts) { &self.tried[..] } else { &[] };
         let named = only.and_then(|only| view.at(only));
-        let picked = named.or_else(|| view.pick(self.hash, avoid, ledger, rng));
+        let load = self.remote.as_mut().and_then(|remote| remote.load(&view, &self.tried));
+        let picked = named.or_else(|| view.pick_within(load, self.hash, avoid, ledger, rng));
         let Some(Picked { member, policy, panic }) = picked else { return self.without_endpoint(&view, now, ledger) };
         if !self.enter(&slot, &view, ledger) {
             return self.fail(Failure::Overflow);

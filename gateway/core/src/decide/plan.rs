@@ -71,6 +71,7 @@ impl Exchange {
         self.mirrors = (0u32..).zip(&forward.mirrors).filter(|(_, m)| m.share.takes(rng.next_u32())).map(|(i, _)| i).collect();
         self.timeouts = forward.timeout.resolve(head.headers, forward.retry.per_try_timeout);
         self.replayable = forward.retry.attempts > 0;
+        self.remote = forward.retry.remote_localities.then(Box::default);
         Plan::Send
     }
 

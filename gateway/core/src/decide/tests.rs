@@ -478,3 +478,40 @@ mod leaks {
         }
     }
 }
+
+#[test]
+fn retries_leave_their_localities_after_two_where_asked_v36() {
+    use crate::balance::locality::{Setting, Stand};
+    let plain = slot(2);
+    let at = |i: usize, locality: &str| {
+        let endpoint = &plain.view.load().members[i].endpoint;
+        let workload = Workload { locality: locality.into(), ..(*endpoint.workload).clone() };
+        Arc::new(Endpoint { workload: Arc::new(workload), ..(**endpoint).clone() })
+    };
+    let endpoints = [at(0, "r1/z1"), at(1, "r2/z1")];
+    let setting = Setting::Failover { labels: vec![], regions: vec![], weighted: false };
+    let stand = Stand { locality: "r1/z1".into(), ..Stand::default() };
+    let line = Line { setting: Arc::new(setting), stand: Arc::new(stand), outlier: None };
+    let view = view(BackendPolicy::default(), &line, &endpoints.iter().collect::<Vec<_>>(), None, 0);
+    let slot = Arc::new(Slot::new(plain.key.clone(), view));
+    for (asked, want) in [(false, [0, 0, 0, 0]), (true, [0, 0, 1, 1])] {
+        let rule = format!(r#"{{"retries": {{"attempts": 3, "retryOn": "5xx", "retryRemoteLocalities": {asked}}}}}"#);
+        let route = Held::Kept(Arc::new(route(&rule, Ok(slot.clone()))));
+        let (headers, mut rng, mut now) = (HeaderMap::new(), SmallRng::seed_from_u64(1), Instant::now());
+        let head = Head { method: "GET", scheme: "http", authority: "a.com", path: "/", query: None, headers: &headers };
+        let down =
+            Downstream { peer: ([127, 0, 0, 1], 4000).into(), local: ([127, 0, 0, 1], 80).into(), client: [127, 0, 0, 1].into(), http2: false };
+        let (mut exchange, _) = Exchange::begin(route, &head, &down, now, &mut rng, Ledger::Live);
+        let mut seen = Vec::new();
+        for attempt in 0..4 {
+            let tried = exchange.member().expect("a member").host.clone();
+            seen.push(slot.view.load().members.iter().position(|m| m.host == tried).expect("of the backend"));
+            if attempt < 3 {
+                exchange.next(Event::ResponseHead { status: 503, headers: &headers }, now, &mut rng, Ledger::Live);
+                now += Duration::from_secs(1);
+                exchange.next(Event::Woke, now, &mut rng, Ledger::Live);
+            }
+        }
+        assert_eq!(seen, want, "retryRemoteLocalities {asked}");
+    }
+}
