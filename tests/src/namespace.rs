@@ -8,6 +8,14 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::Command;
 
+/// Begins a line that reaches whoever runs the tests.
+const MEASURED: &str = "measured:";
+
+/// Says a figure that a test inside measured, whether or not it holds.
+pub fn measured(what: &str) {
+    let _nobody_listens = writeln!(std::io::stderr(), "{MEASURED} {what}");
+}
+
 /// Set in the process that runs inside.
 const INSIDE: &str = "ISTHMUS_TEST_NAMESPACE";
 
@@ -35,8 +43,8 @@ pub fn inside(test: &str, body: impl FnOnce(&Network)) {
     let told = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{told}");
     assert!(told.contains("1 passed"), "no test is called {test}: {told}");
-    for line in told.lines().filter(|l| l.starts_with("measured:")) {
-        let _nobody_listens = writeln!(std::io::stderr(), "{test}: {line}");
+    for line in told.lines().filter(|l| l.starts_with(MEASURED)) {
+        let _nobody_listens = writeln!(std::io::stderr(), "{test} {line}");
     }
 }
 

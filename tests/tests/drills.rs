@@ -50,7 +50,7 @@ fn a_killed_endpoint_fails_only_what_is_in_flight() {
         let samples = load.stop();
         let failures = failed(&samples);
         let moved = last_after(&samples, event, |s| s.by == "a" && s.sent > event);
-        eprintln!("measured: {} of {} requests failed, the last answer of the killed one {moved:?} after", failures.len(), samples.len());
+        namespace::measured(&format!("{} of {} requests failed, the last answer of the killed one {moved:?} after", failures.len(), samples.len()));
         assert!(failures.len() <= CLIENTS, "only what was in flight: {failures:?}");
         assert!(failures.iter().all(|s| s.sent <= event + SLACK), "none that was sent later: {failures:?}");
         assert!(moved <= SECOND);
@@ -71,7 +71,7 @@ fn a_deleted_endpoint_fails_nothing() {
         load.runs(600);
         let samples = load.stop();
         let moved = a.last_hit().map_or(Duration::ZERO, |t| t.saturating_duration_since(event));
-        eprintln!("measured: {} of {} requests failed, moved within {moved:?}", failed(&samples).len(), samples.len());
+        namespace::measured(&format!("{} of {} requests failed, moved within {moved:?}", failed(&samples).len(), samples.len()));
         assert!(failed(&samples).is_empty(), "{:?}", failed(&samples));
         assert!(moved <= SECOND + SLACK, "it got requests for {moved:?}");
     });
@@ -97,12 +97,12 @@ fn a_silent_endpoint_is_ejected_after_one_connect_timeout() {
         let moved = last_after(&samples, event, late);
         // A request whose connection stood when the packets began to vanish is in flight, not new.
         let lost = failed(&samples).into_iter().filter(|s| s.sent > event).count();
-        eprintln!(
-            "measured: {} of {} failed ({lost} sent after), {} late, moved within {moved:?}",
+        namespace::measured(&format!(
+            "{} of {} failed ({lost} sent after), {} late, moved within {moved:?}",
             failed(&samples).len(),
             samples.len(),
             samples.iter().filter(|s| late(s)).count()
-        );
+        ));
         assert_eq!(lost, 0, "{:?}", failed(&samples));
         assert!(moved <= 2 * SECOND + SLACK, "moved within connectTimeout + 1 s: {moved:?}");
         assert!(samples.iter().any(late), "some met the silent endpoint");
@@ -127,12 +127,12 @@ fn a_silent_endpoint_without_ejection_makes_late_but_fails_nothing() {
         let after: Vec<_> = samples.iter().filter(|s| s.sent > event).collect();
         let late: Vec<_> = after.iter().filter(|s| s.took >= Duration::from_millis(900)).collect();
         let longest = after.iter().map(|s| s.took).max().unwrap_or_default();
-        eprintln!(
-            "measured: {} of {} late by connectTimeout, the longest took {longest:?}, {} failed",
+        namespace::measured(&format!(
+            "{} of {} late by connectTimeout, the longest took {longest:?}, {} failed",
             late.len(),
             after.len(),
             failed(&samples).len()
-        );
+        ));
         assert!(after.iter().all(|s| s.status == 200), "{:?}", failed(&samples));
         assert!(!late.is_empty(), "those that meet the dead endpoint are late");
         // A retry may meet it again: two retries, then five more draws that pass over it.
@@ -155,7 +155,7 @@ fn connections_that_fall_silent_end_at_the_route_timeout() {
         let samples = load.stop();
         let failures = failed(&samples);
         let moved = last_after(&samples, event, |s| s.status != 200);
-        eprintln!("measured: {} of {} failed, the last {moved:?} after", failures.len(), samples.len());
+        namespace::measured(&format!("{} of {} failed, the last {moved:?} after", failures.len(), samples.len()));
         assert!(!failures.is_empty(), "a connection that stood heard no more");
         assert!(
             failures.iter().all(|s| s.status == 504 && s.took >= 2 * SECOND && s.took <= 2 * SECOND + SLACK),
@@ -189,7 +189,7 @@ fn a_backend_turned_bad_is_ejected_and_returns() {
         let back = a.last_hit().map_or(Duration::ZERO, |t| t.saturating_duration_since(ejected));
         load.runs(100);
         let samples = load.stop();
-        eprintln!("measured: {bad} of {} failed before it was out ({} requests met it), back {back:?} after", samples.len(), quiet - hits);
+        namespace::measured(&format!("{bad} of {} failed before it was out ({} requests met it), back {back:?} after", samples.len(), quiet - hits));
         assert!((5..=5 + CLIENTS).contains(&bad), "five and what was in flight: {bad}");
         assert_eq!(failed(&samples).len(), bad, "none after it was well");
         assert!(back >= 3 * SECOND, "not before its time: {back:?}");
@@ -212,7 +212,7 @@ fn a_zone_that_is_killed_moves_to_the_next() {
         let samples = load.stop();
         let failures = failed(&samples);
         let moved = last_after(&samples, event, |s| s.status != 200 || s.by != "c");
-        eprintln!("measured: {} of {} failed, moved within {moved:?}", failures.len(), samples.len());
+        namespace::measured(&format!("{} of {} failed, moved within {moved:?}", failures.len(), samples.len()));
         assert!(failures.len() <= CLIENTS && failures.iter().all(|s| s.sent <= event + SLACK), "only what was in flight: {failures:?}");
         assert!(moved <= SECOND + SLACK, "{moved:?}");
         assert!(c.hits() >= 300, "the other zone serves");

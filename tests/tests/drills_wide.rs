@@ -82,7 +82,7 @@ fn a_cluster_that_falls_silent_with_its_source_moves_to_the_other() {
         let lost: Vec<_> = failed(&samples).into_iter().filter(|s| s.sent > event).collect();
         let moved = samples.iter().filter(|s| s.sent > event && s.took >= Duration::from_millis(900)).map(|s| s.sent + s.took).max();
         let moved = moved.map_or(Duration::ZERO, |t| t.saturating_duration_since(event));
-        eprintln!("measured: {} of {} failed ({} sent after), moved within {moved:?}", failed(&samples).len(), samples.len(), lost.len());
+        namespace::measured(&format!("{} of {} failed ({} sent after), moved within {moved:?}", failed(&samples).len(), samples.len(), lost.len()));
         assert!(lost.is_empty(), "{lost:?}");
         // Two endpoints to find out about, each within connectTimeout + 1 s.
         assert!(moved <= 4 * SECOND, "{moved:?}");
@@ -101,7 +101,7 @@ fn a_slow_backend_gets_less_and_fails_nothing() {
         load.runs(800);
         let samples = load.stop();
         let slow = samples.iter().filter(|s| s.by == "a").count();
-        eprintln!("measured: {slow} of {} went to the slow one of three", samples.len());
+        namespace::measured(&format!("{slow} of {} went to the slow one of three", samples.len()));
         assert!(failed(&samples).is_empty(), "{:?}", failed(&samples));
         assert!(slow > 0 && slow * 5 < samples.len(), "least load: {slow} of {}", samples.len());
     });
@@ -140,14 +140,14 @@ fn ten_thousand_clients_that_hang_up_leave_nothing_behind() {
         storm(5_000);
         assert!(wait::holds(30 * SECOND, idle), "no request is left: {:?}", endpoints(&gateway));
         let after = quiet().expect("connections end");
-        eprintln!(
-            "measured: files {} then {}, memory {} kB then {} kB, {} requests reached a pod",
+        namespace::measured(&format!(
+            "files {} then {}, memory {} kB then {} kB, {} requests reached a pod",
             before.0,
             after.0,
             before.1,
             after.1,
             pods[0].hits() + pods[1].hits()
-        );
+        ));
         assert!(pods[0].hits() + pods[1].hits() > 200, "many were under way");
         assert!(after.1 < before.1 + 32_000, "memory: {before:?} then {after:?} kB");
         let answers: Vec<_> = (0..50).map(|_| wire::ask(gateway.http(), "drill.test", "/").map(|m| m.status())).collect();
@@ -197,6 +197,6 @@ fn limits_and_faults_never_eject_connect_failures_do() {
             answer == Some(200) && ejections() == 1
         };
         assert!(wait::holds(10 * SECOND, meets), "a refused connection counts (D-40): {}", gateway.log());
-        eprintln!("measured: {overflowed} refused by the limit, none of them counted");
+        namespace::measured(&format!("{overflowed} refused by the limit, none of them counted"));
     });
 }
