@@ -3,6 +3,7 @@
 //! Async; knows Kubernetes and DNS, and nothing of how a request is served. Sources tell [`source::Event`]s, one
 //! [`Registry`] owns what they told. A bad object or a lost source takes nothing else down.
 
+mod invite;
 pub mod kubernetes;
 mod probe;
 mod registry;
@@ -12,9 +13,10 @@ pub mod source;
 mod start;
 mod state;
 
+pub use invite::{Invitation, Invited};
 pub use probe::{Entry, Target, Targets, Verdict};
 pub use registry::{Names, Probed, Registry, SecretEvents, Standing};
 pub use settings::Settings;
-pub use source::kube::Access;
+pub use source::kube::{Access, reads};
 pub use source::{Batch, Event, Status};
 pub use start::{offline, start};

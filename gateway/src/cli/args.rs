@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isthmus_config::problem::Severity;
 
+use super::invite::RemoteSecret;
 use super::vm::Vm;
 use isthmus_core::whatif::{By, Down};
 
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     /// Machines that are endpoints: add, list, remove.
     #[command(subcommand)]
     Vm(Vm),
+    /// Print the secret that makes a cluster a member.
+    RemoteSecret(RemoteSecret),
     /// Send requests and show who answered.
     Try(Try),
     /// Show the main job on made-up clusters, in this terminal.

@@ -7,6 +7,7 @@ mod demo;
 mod diagnostic;
 mod explain;
 mod get;
+mod invite;
 mod matrix;
 mod out;
 mod print;
@@ -47,6 +48,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Whatif(asked) => whatif::run(out, &asked),
         Command::Get(get) => get::run(out, &get),
         Command::Vm(asked) => vm::run(out, &asked),
+        Command::RemoteSecret(asked) => invite::run(out, &asked),
         Command::Version => {
             out.data(&format!("isthmus {}\n", env!("CARGO_PKG_VERSION")));
             Ok(Exit::Done)

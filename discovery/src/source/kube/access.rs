@@ -78,7 +78,7 @@ impl Access {
         }
     }
 
-    async fn client(&self) -> Result<Client, String> {
+    pub(crate) async fn client(&self) -> Result<Client, String> {
         let config = self.config().await?;
         connect(config).map_err(|error| chain(&error))
     }

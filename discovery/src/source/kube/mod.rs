@@ -35,6 +35,7 @@ use copies::Copies;
 use facts::{Facts, Shared};
 
 pub use access::Access;
+pub use resource::reads;
 
 /// What is asked of one API server.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! Which kinds are watched, and where an API server has them.
 
+use std::collections::BTreeSet;
+
 use isthmus_config::object::Kind;
 
 /// A kind at an API server.
@@ -25,6 +27,13 @@ pub(crate) const OF_CONFIG: [Kind; 6] =
 pub(crate) fn kinds(is_config: bool) -> impl Iterator<Item = Kind> {
     let more: &[Kind] = if is_config { &OF_CONFIG } else { &[] };
     OF_EVERY.iter().chain(more).copied()
+}
+
+/// Group and name of every resource that is listed and watched at the API server of the config cluster or of a member: all
+/// that an account of ours has to be allowed, but for the secrets of one namespace of the config cluster.
+pub fn reads() -> BTreeSet<(&'static str, &'static str)> {
+    // In a member the rules are compared with those in force, in the config cluster they are those.
+    kinds(true).map(Resource::of).map(|resource| (resource.group, resource.plural)).collect()
 }
 
 impl Resource {
