@@ -67,7 +67,7 @@ pub(crate) struct ShareRow {
 }
 
 /// What a route can send to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BackendRow {
     pub(crate) backend: String,
@@ -81,6 +81,9 @@ pub(crate) struct BackendRow {
     pub(crate) used: bool,
     pub(crate) endpoints: usize,
     pub(crate) healthy: usize,
+    /// How long connecting took of late, in milliseconds.
+    #[serde(default)]
+    pub(crate) connect_ms: Option<f64>,
     /// What limits are about, where a route sends to it; `None` elsewhere.
     pub(crate) usage: Option<UsageRow>,
 }
@@ -304,6 +307,7 @@ impl Now {
             endpoints: backend.view.members.len(),
             healthy: backend.view.eligible().count(),
             usage: backend.slot.as_deref().map(UsageRow::of),
+            connect_ms: backend.slot.as_ref().and_then(|s| s.connect_time()).map(|t| (t.as_secs_f64() * 1e5).round() / 100.0),
         });
         rows.collect()
     }

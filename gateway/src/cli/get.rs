@@ -200,7 +200,7 @@ fn held(held: Option<&HeldRow>) -> String {
 impl Row for BackendRow {
     const PATH: &'static str = "/backends";
     const HEAD: &'static [&'static str] = &["SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"];
-    const WIDE: &'static [&'static str] = &["ENDPOINTS", "HEALTHY", "ROUTED TO", "CONNECTIONS", "PENDING", "REQUESTS", "RETRIES", "NAME"];
+    const WIDE: &'static [&'static str] = &["ENDPOINTS", "HEALTHY", "ROUTED TO", "CONNECTIONS", "PENDING", "REQUESTS", "RETRIES", "CONNECT", "NAME"];
     fn of(now: &Now) -> Vec<Self> {
         now.backend_rows()
     }
@@ -219,7 +219,8 @@ impl Row for BackendRow {
         let wide = [self.destination_rule.clone(), self.endpoints.to_string(), self.healthy.to_string(), used.to_owned()];
         let usage = self.usage.as_ref();
         let held = [usage.map(|u| &u.connections), usage.map(|u| &u.pending), usage.map(|u| &u.requests), usage.map(|u| &u.retries)].map(held);
-        first.into_iter().chain(wide).chain(held).chain([self.backend.clone()]).collect()
+        let connect = self.connect_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+        first.into_iter().chain(wide).chain(held).chain([connect, self.backend.clone()]).collect()
     }
 }
 

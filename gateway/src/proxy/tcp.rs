@@ -39,7 +39,7 @@ pub(crate) async fn serve(visit: Visit, stream: TcpStream, ahead: BytesMut) {
     let mut told = Told::default();
     let far = reach(&visit, &mut told).await;
     let meter = far.is_some().then(|| visit.engine.observe.metrics.stream(told.slot.as_ref(), told.member.as_ref(), told.flags));
-    let passed = Passed { meter, ..Passed::default() };
+    let passed = Passed { meter, slot: told.slot.clone(), ..Passed::default() };
     let in_flight = told.member.as_ref().map(|m| m.state.enter());
     let ended = OnDrop(|| {
         let (received, sent) = (passed.received.load(Ordering::Relaxed), passed.sent.load(Ordering::Relaxed));
@@ -100,7 +100,7 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
         told.flags.set(Failure::Overflow.row().flag);
         return None;
     }
-    let dialled = dial(&picked.member.endpoint.address, &picked.policy).await;
+    let dialled = dial(slot, &picked.member.endpoint.address, &picked.policy).await;
     told.member = Some(picked.member);
     if let (Err(_), Some(member)) = (&dialled, &told.member) {
         // A stream that got no connection counts as an error (D-40).

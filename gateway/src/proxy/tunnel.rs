@@ -1,10 +1,12 @@
 //! Bytes both ways between two connections, each direction ending by itself. A socket that goes ends them at the drain time.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use isthmus_core::balance::BackendPolicy;
+use isthmus_core::balance::{BackendPolicy, Slot};
+use isthmus_core::model::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
@@ -47,6 +49,8 @@ pub(super) struct Passed {
     pub(super) sent: AtomicU64,
     /// Of byte streams; upgraded requests are counted when they end.
     pub(super) meter: Option<StreamMeter>,
+    /// Of byte streams: the backend, which is told where a client speaks HTTP.
+    pub(super) slot: Option<Arc<Slot>>,
 }
 
 /// A direction, as the client sees it.
@@ -57,7 +61,13 @@ enum Way {
 }
 
 impl Passed {
-    fn count(&self, way: Way, bytes: u64) {
+    fn count(&self, way: Way, bytes: &[u8]) {
+        if let (Way::Received, Some(slot), 0) = (way, &self.slot, self.received.load(Ordering::Relaxed))
+            && Protocol::begins_http(bytes)
+        {
+            slot.heard_http();
+        }
+        let bytes = bytes.len() as u64;
         let (total, meter) = match way {
             Way::Received => (&self.received, StreamMeter::received as fn(&StreamMeter, u64)),
             Way::Sent => (&self.sent, StreamMeter::sent as fn(&StreamMeter, u64)),
@@ -118,7 +128,7 @@ async fn carry(from: Wire, mut to: Outgoing, passed: &Passed, way: Way) -> io::R
     let mut to: OwnedWriteHalf = to.into_half();
     if !ahead.is_empty() {
         to.write_all(&ahead).await?;
-        passed.count(way, ahead.len() as u64);
+        passed.count(way, &ahead);
     }
     let mut chunk = vec![0u8; CHUNK];
     loop {
@@ -127,6 +137,6 @@ async fn carry(from: Wire, mut to: Outgoing, passed: &Passed, way: Way) -> io::R
             return to.shutdown().await;
         }
         to.write_all(&chunk[..n]).await?;
-        passed.count(way, n as u64);
+        passed.count(way, &chunk[..n]);
     }
 }

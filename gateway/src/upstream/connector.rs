@@ -1,24 +1,27 @@
 //! The one place that dials endpoints.
 
 use std::io;
+use std::time::Instant;
 
-use isthmus_core::balance::{BackendPolicy, Probes};
+use isthmus_core::balance::{BackendPolicy, Probes, Slot};
 use isthmus_core::decide::ConnectError;
 use isthmus_core::model::Address;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Connects to an endpoint, as its backend's policy says.
-pub(crate) async fn dial(address: &Address, policy: &BackendPolicy) -> Result<TcpStream, ConnectError> {
+/// Connects to an endpoint of `slot`, as its policy says, and notes how long that took.
+pub(crate) async fn dial(slot: &Slot, address: &Address, policy: &BackendPolicy) -> Result<TcpStream, ConnectError> {
     let socket = match address {
         Address::Socket(socket) => *socket,
         Address::Unix(_) | Address::Unresolved(..) => return Err(ConnectError::Failed),
     };
+    let begun = Instant::now();
     match timeout(policy.connect_timeout, TcpStream::connect(socket)).await {
         Err(_) => Err(ConnectError::Timeout),
         Ok(Err(e)) => Err(connect_error(&e)),
         Ok(Ok(stream)) => {
+            slot.connected(begun.elapsed());
             stream.set_nodelay(true).map_err(|e| connect_error(&e))?;
             if let Some(probes) = &policy.keeping.probes {
                 SockRef::from(&stream).set_tcp_keepalive(&keep_alive(probes)).map_err(|e| connect_error(&e))?;

@@ -187,7 +187,7 @@ impl Set {
     }
 
     async fn connect(&self, attempt: &Attempt, place: Place) -> Result<Slot, ConnectError> {
-        let stream = connector::dial(&attempt.member.endpoint.address, &attempt.policy).await?;
+        let stream = connector::dial(&attempt.slot, &attempt.member.endpoint.address, &attempt.policy).await?;
         let local = stream.local_addr().ok();
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW).enable_push(false);

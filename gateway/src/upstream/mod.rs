@@ -81,7 +81,7 @@ impl Upstream {
             pending = Some(slot.enter(Resource::Pending, limits.pending).ok_or(Missing::Full)?);
             Place::unlimited(slot)
         };
-        let dialled = dial(&member.endpoint.address, policy).await;
+        let dialled = dial(slot, &member.endpoint.address, policy).await;
         drop(pending);
         match dialled {
             Ok(stream) => Ok(Lane::new(stream, place)),

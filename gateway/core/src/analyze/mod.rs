@@ -4,6 +4,7 @@
 
 mod gateways;
 mod in_force;
+mod measured;
 mod names;
 mod networks;
 mod policies;
@@ -31,6 +32,8 @@ pub mod code {
     pub const OTHER_NETWORK: &str = "ISM0404";
     /// Localities without outlier detection.
     pub const UNGUARDED: &str = "ISM0409";
+    /// A connectTimeout near or below what connecting takes.
+    pub const HASTY: &str = "ISM0410";
     /// A service in several regions without failover.
     pub const NO_FAILOVER: &str = "ISM0405";
     /// Retries that pass over 5xx.
@@ -102,6 +105,7 @@ pub fn analyze(world: &World, compiler: &Compiler, missing: Severity) -> Analysi
     services::find(&scene, &mut problems);
     networks::find(&scene, &mut problems);
     policies::without_failover(&scene, &mut problems);
+    measured::find(&scene, &mut problems);
     let in_force = in_force::list(&scene, &mut problems);
     problems.sort_by(|a, b| (&a.object, &a.path, a.severity, a.code, &a.message).cmp(&(&b.object, &b.path, b.severity, b.code, &b.message)));
     problems.dedup();

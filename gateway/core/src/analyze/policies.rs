@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use isthmus_config::istio::annotations;
 use isthmus_config::istio::destination_rule::{
-    ClientTlsMode, ClientTlsSettings, DestinationRule, LoadBalancerSettings, LocalityLoadBalancerSetting, OutlierDetection, TrafficPolicy,
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, LocalityLoadBalancerSetting, OutlierDetection,
+    Subset, TrafficPolicy,
 };
 use isthmus_config::name::{Hostname, Locality};
-use isthmus_config::object::{Kind, Labels, Object};
+use isthmus_config::object::{Kind, Object};
 use isthmus_config::problem::{Problem, Severity};
 
 use super::{Scene, code, finding};
@@ -20,12 +21,13 @@ use crate::model::{Endpoint, Service};
 type Rule = Arc<Object<DestinationRule>>;
 
 /// The blocks of one policy, where they stand.
-struct Blocks<'a> {
-    path: String,
+pub(super) struct Blocks<'a> {
+    pub(super) path: String,
     /// The service port that they are for; none is every port.
-    port: Option<u32>,
-    /// The labels of their subset.
-    labels: Option<&'a Labels>,
+    pub(super) port: Option<u32>,
+    /// Their subset.
+    pub(super) subset: Option<&'a Subset>,
+    pub(super) pool: Option<&'a ConnectionPoolSettings>,
     load_balancer: Option<&'a LoadBalancerSettings>,
     outlier: Option<&'a OutlierDetection>,
     /// Outlier detection stands here or is inherited (D-21).
@@ -34,23 +36,24 @@ struct Blocks<'a> {
 }
 
 /// Every policy of a rule.
-fn blocks(rule: &DestinationRule) -> Vec<Blocks<'_>> {
+pub(super) fn blocks(rule: &DestinationRule) -> Vec<Blocks<'_>> {
     let top = rule.traffic_policy.as_ref();
     let inherited = top.is_some_and(|p| p.outlier_detection.is_some());
     let mut all = of_policy(top, "spec.trafficPolicy", None, false);
     for (i, subset) in rule.subsets.iter().enumerate() {
-        all.extend(of_policy(subset.traffic_policy.as_ref(), &format!("spec.subsets[{i}].trafficPolicy"), Some(&subset.labels), inherited));
+        all.extend(of_policy(subset.traffic_policy.as_ref(), &format!("spec.subsets[{i}].trafficPolicy"), Some(subset), inherited));
     }
     all
 }
 
 /// A policy and its port levels, which inherit nothing (D-20).
-fn of_policy<'a>(policy: Option<&'a TrafficPolicy>, path: &str, labels: Option<&'a Labels>, inherited: bool) -> Vec<Blocks<'a>> {
+fn of_policy<'a>(policy: Option<&'a TrafficPolicy>, path: &str, subset: Option<&'a Subset>, inherited: bool) -> Vec<Blocks<'a>> {
     let Some(policy) = policy else { return Vec::new() };
     let mut all = vec![Blocks {
         path: path.to_owned(),
         port: None,
-        labels,
+        subset,
+        pool: policy.connection_pool.as_ref(),
         load_balancer: policy.load_balancer.as_ref(),
         outlier: policy.outlier_detection.as_ref(),
         guarded: inherited || policy.outlier_detection.is_some(),
@@ -59,7 +62,8 @@ fn of_policy<'a>(policy: Option<&'a TrafficPolicy>, path: &str, labels: Option<&
     all.extend(policy.port_level_settings.iter().enumerate().map(|(i, level)| Blocks {
         path: format!("{path}.portLevelSettings[{i}]"),
         port: level.port.as_ref().map(|p| p.number),
-        labels,
+        subset,
+        pool: level.connection_pool.as_ref(),
         load_balancer: level.load_balancer.as_ref(),
         outlier: level.outlier_detection.as_ref(),
         guarded: level.outlier_detection.is_some(),
@@ -99,7 +103,7 @@ fn endpoints<'a>(scene: &Scene<'a>, services: &[&Hostname], blocks: &Blocks<'_>)
     let mut found: BTreeMap<(&Hostname, &str), Vec<&Endpoint>> = BTreeMap::new();
     for (host, service) in services.iter().filter_map(|h| catalog.services.get_key_value(*h)) {
         let of_port = |e: &&Endpoint| blocks.port.is_none_or(|n| service.ports.iter().any(|p| u32::from(p.number) == n && p.name == e.port_name));
-        let of_subset = |e: &&Endpoint| blocks.labels.is_none_or(|l| l.iter().all(|(k, v)| e.workload.label(k) == Some(&**v)));
+        let of_subset = |e: &&Endpoint| blocks.subset.is_none_or(|s| s.labels.iter().all(|(k, v)| e.workload.label(k) == Some(&**v)));
         let all = catalog.endpoints.get(host).into_iter().flat_map(|e| e.iter()).map(|e| &**e);
         for endpoint in all.filter(of_port).filter(of_subset) {
             found.entry((host, &endpoint.port_name)).or_default().push(endpoint);

@@ -9,6 +9,7 @@ pub mod breaker;
 mod hash;
 mod level;
 pub mod locality;
+mod measure;
 pub mod outlier;
 mod pick;
 mod pool;

@@ -9,6 +9,7 @@ use isthmus_config::name::Hostname;
 
 use super::View;
 use super::breaker::Breaker;
+use super::measure::Measured;
 use super::outlier::Counts;
 use super::tally::Tally;
 use super::warmup::WHOLE;
@@ -45,13 +46,23 @@ pub struct Slot {
     pub(super) tally: OnceLock<Box<Tally>>,
     /// What is open, waits and runs, against the limits; made with the first of them.
     pub(super) breaker: OnceLock<Box<Breaker>>,
+    /// How long connecting takes, and what was heard.
+    pub(super) measured: Measured,
 }
 
 impl Slot {
     /// A slot whose first view is `view`.
     pub fn new(key: BackendKey, view: View) -> Self {
         let name = key.to_string().into();
-        Self { key, name, view: ArcSwap::from_pointee(view), ejected: AtomicU32::new(0), tally: OnceLock::new(), breaker: OnceLock::new() }
+        Self {
+            key,
+            name,
+            view: ArcSwap::from_pointee(view),
+            ejected: AtomicU32::new(0),
+            tally: OnceLock::new(),
+            breaker: OnceLock::new(),
+            measured: Measured::default(),
+        }
     }
 }
 

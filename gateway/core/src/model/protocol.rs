@@ -69,6 +69,13 @@ impl Protocol {
         Self::named(name.split('-').next().unwrap_or(name))
     }
 
+    /// True where a byte stream begins as HTTP does: with a method, or with HTTP/2's preface.
+    pub fn begins_http(bytes: &[u8]) -> bool {
+        const STARTS: [&[u8]; 10] =
+            [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"TRACE ", b"PRI * HTTP/2.0"];
+        STARTS.iter().any(|start| bytes.starts_with(start))
+    }
+
     /// True where requests can be told apart (P-3).
     pub fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Http2 | Self::HttpProxy | Self::Grpc | Self::GrpcWeb)
@@ -83,6 +90,15 @@ impl Protocol {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn http_is_told_by_its_first_bytes() {
+        for (bytes, want) in
+            [("GET / HTTP/1.1\r\n", true), ("PRI * HTTP/2.0\r\n", true), ("GETTING", false), ("get / ", false), ("\x16\x03\x01", false), ("", false)]
+        {
+            assert_eq!(Protocol::begins_http(bytes.as_bytes()), want, "{bytes:?}");
+        }
+    }
 
     #[test]
     fn examples_97_to_99() {

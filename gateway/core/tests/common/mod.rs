@@ -17,17 +17,24 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Writes the objects of `text` into the files of cluster `c1`.
+    /// Writes the objects of `text` into the files of cluster `c1`; those after a line `# cluster NAME` into the files of that one.
     pub(crate) fn new(text: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (head, objects) = split(text);
         let mut keys: BTreeMap<String, Value> = serde_yaml::from_str(head).expect("a header");
         let services: Vec<String> = keys.remove("services").map(|v| serde_yaml::from_value(v).expect("services")).unwrap_or_default();
         let default = |text: &str| serde_yaml::from_str::<Value>(text).expect("YAML");
+        keys.remove("ask");
         keys.entry("gateway".into()).or_insert_with(|| default("{cluster: c1}"));
-        keys.entry("clusters".into()).or_insert_with(|| default("[{name: c1, path: c1}]"));
-        std::fs::create_dir(folder.path().join("c1")).expect("a folder");
-        std::fs::write(folder.path().join("c1/objects.yaml"), objects).expect("a file");
+        let mut parts = objects.split("\n# cluster ");
+        let own = parts.next().unwrap_or_default();
+        let parts: Vec<(&str, &str)> = std::iter::once(("c1", own)).chain(parts.map(|p| p.split_once('\n').unwrap_or((p, "")))).collect();
+        let clusters: Vec<String> = parts.iter().map(|(name, _)| format!("{{name: {name}, path: {name}}}")).collect();
+        keys.entry("clusters".into()).or_insert_with(|| default(&format!("[{}]", clusters.join(", "))));
+        for (name, objects) in parts {
+            std::fs::create_dir(folder.path().join(name)).expect("a folder");
+            std::fs::write(folder.path().join(name).join("objects.yaml"), objects).expect("a file");
+        }
         std::fs::write(folder.path().join("c1/services.yaml"), expand(&services)).expect("a file");
         let bootstrap = serde_yaml::to_string(&keys).expect("isthmus.yaml");
         let (bootstrap, _) = Bootstrap::parse(&bootstrap, &folder.path().join("isthmus.yaml")).expect("isthmus.yaml");
@@ -55,6 +62,11 @@ impl Place {
     pub(crate) fn shown(&self, text: &str) -> String {
         text.replace(&format!("{}/", self.folder.path().display()), "")
     }
+}
+
+/// A key of the header.
+pub(crate) fn header(text: &str, key: &str) -> Option<Value> {
+    serde_yaml::from_str::<BTreeMap<String, Value>>(split(text).0).expect("a header").remove(key)
 }
 
 /// The header, where the first document is one, and the objects.

@@ -3,7 +3,10 @@
 //! An input is Kubernetes and Istio objects; earlier ones count as older. A first document without `kind` holds isthmus.yaml's
 //! keys, and `services`: `ns/name` or `ns/name:port,port`, each of which becomes a Service with one endpoint on every port.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod measured;
+mod told;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +25,11 @@ fn worlds_become_what_is_in_force() {
 #[test]
 fn worlds_are_analyzed() {
     golden("analyze", analyzed);
+}
+
+#[test]
+fn worlds_are_told() {
+    golden("told", told::told);
 }
 
 fn golden(name: &str, play: fn(&str) -> String) {
