@@ -143,7 +143,7 @@ impl Sheet {
         self.counter("upstream_cx_destroy", cx.taken.saturating_sub(u64::from(cx.used)));
         self.counter("upstream_cx_overflow", cx.overflow);
         self.counter("upstream_cx_max_requests", usage.connections_served);
-        self.gauge("upstream_rq_active", rq.used.saturating_sub(if rq.limit.is_some() { 0 } else { pending.used }));
+        self.gauge("upstream_rq_active", rq.used);
         self.counter("upstream_rq_active_overflow", rq.overflow);
         self.gauge("upstream_rq_pending_active", pending.used);
         self.counter("upstream_rq_pending_total", pending.taken);

@@ -228,7 +228,10 @@ impl Slot {
         let breaker = self.breaker.get().map_or(&unused, |breaker| breaker);
         let mut requests = breaker.requests.now(limits.requests);
         if !limits.counts_requests() {
-            requests.used = view.members.iter().map(|m| m.state.active()).sum();
+            let trying: u32 = view.members.iter().map(|m| m.state.active()).sum();
+            // Who dials is no request in flight yet.
+            let dialling = if limits.connections.is_none() { breaker.pending.now(None).used } else { 0 };
+            requests.used = trying.saturating_sub(dialling);
         }
         Usages {
             connections: breaker.connections.now(limits.connections),
