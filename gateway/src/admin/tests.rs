@@ -227,7 +227,16 @@ fn listeners_tell_their_urls_and_endpoints_their_network() {
     let endpoints = now.endpoint_rows();
     let behind = endpoints.iter().find(|e| e.backend == "outbound|80||a.app.svc.cluster.local").expect("an endpoint");
     assert_eq!((&*behind.status, &*behind.network, &*behind.gateways), ("UNREACHABLE", "n2", "192.0.2.3:15443"));
-    assert_eq!(behind.why, "behind gateways, which mutual TLS passes, and that is not in force yet");
+    assert_eq!(behind.why, "behind gateways, which only mutual TLS passes, and that is not in force yet");
     let told = now.problem_rows().into_iter().find(|p| p.code == "ISM0404").expect("a problem");
-    assert!(told.message.starts_with("1 of 1 endpoints of a.app.svc.cluster.local are left out: from ours, which has no name,"), "{}", told.message);
+    assert!(
+        told.message.starts_with(
+            "left out of the 1 endpoints of a.app.svc.cluster.local, as seen from our network, which has no name: 1 in network n2, behind"
+        ),
+        "{}",
+        told.message
+    );
+    let explained = ask(&now, ("shop.example.com", 80, "/"), &[]);
+    let problem = explained.destinations.first().and_then(|d| d.problem.clone()).unwrap_or_default();
+    assert!(problem.contains("503 UH; left out are 1 in network n2"), "{problem}");
 }

@@ -35,7 +35,7 @@ pub enum Unreachable {
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::WeSpeakPlaintext => "which mutual TLS passes, and that is not in force yet",
+            Self::WeSpeakPlaintext => "which only mutual TLS passes, and that is not in force yet",
             Self::ItSpeaksPlaintext => "which only mutual TLS passes, and the endpoint takes none (label security.istio.io/tlsMode: istio)",
             Self::NoAddress => "whose name has no address yet",
         })
@@ -124,14 +124,15 @@ pub fn named(gateways: &[NetworkGateway]) -> String {
     list.join(", ")
 }
 
-/// What is left out, by network, gateways and reason: how many endpoints.
-pub fn counted<'a>(left_out: impl IntoIterator<Item = (&'a Endpoint, Unreachable)>) -> BTreeMap<(Network, String, Unreachable), usize> {
-    let mut counts = BTreeMap::new();
+/// What is left out, counted by network, gateways and reason: `2 in network n2, behind its gateways (192.0.2.1:15443), which …`.
+pub fn told<'a>(left_out: impl IntoIterator<Item = (&'a Endpoint, Unreachable)>) -> Vec<String> {
+    let mut counts: BTreeMap<(Network, String, Unreachable), usize> = BTreeMap::new();
     for (endpoint, reason) in left_out {
         let gateways = endpoint.gateways().map(|g| named(&g.list)).unwrap_or_default();
         *counts.entry((endpoint.workload.network.clone(), gateways, reason)).or_default() += 1;
     }
-    counts
+    let line = |((network, gateways, reason), count)| format!("{count} in network {network}, behind its gateways ({gateways}), {reason}");
+    counts.into_iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -161,13 +161,6 @@ pub struct Probes {
     pub every: Option<Duration>,
 }
 
-impl BackendPolicy {
-    /// False for an endpoint that is left out, not only passed over (M-14).
-    pub fn counts(&self, endpoint: &Endpoint) -> bool {
-        !(self.panic_below > 0 && endpoint.health == Health::Unhealthy)
-    }
-}
-
 /// Where the endpoints of a backend stand in line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
@@ -222,6 +215,8 @@ pub struct View {
     pub levels: Vec<Level>,
     /// Endpoints that have left, for as long as a request or an ejection holds them: one that returns finds its state.
     parted: Vec<Weak<Member>>,
+    /// What is not among the members since nothing leads to it, in words (M-37).
+    pub left_out: Vec<String>,
 }
 
 /// Makes the view of a backend. `previous` hands on the state of endpoints and the turns that it shares; turns begin at `seed`.
@@ -231,7 +226,6 @@ pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Arc<Endpoint>], pr
     let known: HashMap<(&Address, &str, &str), &Arc<Member>> = before().map(|m| (identity(&m.endpoint), m)).collect();
     let members: Vec<Arc<Member>> = endpoints
         .iter()
-        .filter(|e| policy.counts(e))
         .map(|e| match known.get(&identity(e)) {
             Some(m) if m.endpoint == **e => (*m).clone(),
             Some(m) => Arc::new(Member { endpoint: (*e).clone(), host: m.host.clone(), state: m.state.clone() }),
@@ -288,7 +282,7 @@ pub(super) fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Memb
             Level::new(shares.load[tier], panic, tallies[tier], pools, &shares_of, policy.lb, &members)
         })
         .collect();
-    View { policy, line, members, levels, parted: Vec::new() }
+    View { policy, line, members, levels, parted: Vec::new(), left_out: Vec::new() }
 }
 
 /// Counts endpoints as priorities and localities do.
@@ -340,6 +334,7 @@ impl View {
     pub fn refreshed(&self) -> Self {
         let mut view = assembled(self.policy, self.line.clone(), self.members.clone(), Some(self), 0);
         view.parted.clone_from(&self.parted);
+        view.left_out.clone_from(&self.left_out);
         view
     }
 

@@ -12,10 +12,10 @@ use super::few::Few;
 use super::lookup::Rules;
 use super::merge::Rule;
 use super::resolve::{Effective, HashRule, hash_for, hash_rules};
-use crate::balance::across::across;
+use crate::balance::across::{across, told};
 use crate::balance::locality::{Callers, Setting, Stand};
 use crate::balance::{BackendKey, HashKey, Line, Slot, View, view};
-use crate::model::{Endpoint, GatewayIdentity, Protocol, Resolution, Service, World};
+use crate::model::{Endpoint, GatewayIdentity, Health, Protocol, Resolution, Service, World};
 
 /// What a host is to a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -304,15 +304,17 @@ impl<R: Ord> Host<R> {
             Resolution::None | Resolution::DynamicDns => &[][..],
             Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e),
         };
-        let chosen: Vec<&Arc<Endpoint>> =
-            endpoints.iter().filter(|e| e.port_name == number.name && labels.is_none_or(|l| e.workload.carries(l))).collect();
+        // With minHealthPercent, unhealthy endpoints are left out and not only passed over; never where the service has a distribution (M-14).
+        let all = policy.panic_below == 0 || service.distribution.is_some();
+        let of_port = endpoints.iter().filter(|e| e.port_name == number.name && (all || e.health != Health::Unhealthy));
+        let chosen: Vec<&Arc<Endpoint>> = of_port.filter(|e| labels.is_none_or(|l| e.workload.carries(l))).collect();
         if chosen.iter().all(|e| e.passage.is_none()) {
             return Some(view(policy, &line, &chosen, previous, seed));
         }
-        // M-14 comes before M-37: a gateway stands for nothing that is left out anyway.
-        let counted: Vec<&Arc<Endpoint>> = chosen.into_iter().filter(|e| policy.counts(e)).collect();
-        let dialled = across(&counted, service.kind, world.gateway.mutual_tls).dialled;
-        Some(view(policy, &line, &dialled.iter().collect::<Vec<_>>(), previous, seed))
+        let across = across(&chosen, service.kind, world.gateway.mutual_tls);
+        let mut view = view(policy, &line, &across.dialled.iter().collect::<Vec<_>>(), previous, seed);
+        view.left_out = told(across.left_out.into_iter().map(|(endpoint, why)| (&**endpoint, why)));
+        Some(view)
     }
 
     fn effective<'a>(&'a self, world: &'a World, port: u16, subset: &str) -> Effective<'a> {
@@ -322,5 +324,6 @@ impl<R: Ord> Host<R> {
 
 /// True where two views show the same.
 fn same(a: &View, b: &View) -> bool {
-    a.policy == b.policy && a.line == b.line && a.members.len() == b.members.len() && a.members.iter().zip(&b.members).all(|(a, b)| Arc::ptr_eq(a, b))
+    let asked = a.policy == b.policy && a.line == b.line && a.left_out == b.left_out;
+    asked && a.members.len() == b.members.len() && a.members.iter().zip(&b.members).all(|(a, b)| Arc::ptr_eq(a, b))
 }

@@ -299,9 +299,9 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
         .collect();
     if view.eligible().next().is_none() {
         told.problem = Some(if view.members.is_empty() {
-            format!("it has no endpoints: answered 503 UH{}", words::after(&view))
+            format!("it has no endpoints: answered 503 UH{}{}", words::after(&view), words::left_out(&view))
         } else {
-            format!("none of its {} endpoints may get traffic: answered 503 UH{}", view.members.len(), words::after(&view))
+            format!("none of its {} endpoints may get traffic: answered 503 UH{}", view.members.len(), words::after(&view)) + &words::left_out(&view)
         });
     }
     told

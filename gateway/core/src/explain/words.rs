@@ -149,6 +149,11 @@ fn span(duration: Duration) -> String {
     isthmus_config::value::Duration(duration).to_string()
 }
 
+/// Endpoints that are not in line since nothing leads to them, where there are any.
+pub(super) fn left_out(view: &View) -> String {
+    view.left_out.iter().map(|line| format!("; left out are {line}")).collect()
+}
+
 /// How long a request waits before it is answered that there is no endpoint.
 pub(super) fn after(view: &View) -> String {
     let wait = view.policy.endpoint_wait;
