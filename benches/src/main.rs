@@ -4,6 +4,7 @@
 //! sockets are not. Run it built with `--release` on a quiet machine (`make bench ARGS="--runs compile"`).
 
 mod memory;
+mod scale;
 mod world;
 
 use std::io::{self, Write};
@@ -24,7 +25,11 @@ const ROUNDS: usize = 31;
 
 fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let mut asked = std::env::args().skip(1);
+    let mut asked = std::env::args().skip(1).peekable();
+    if asked.next_if(|first| first == "scale").is_some() {
+        let sizes: Vec<usize> = asked.filter_map(|n| n.parse().ok()).collect();
+        return scale::run(&sizes, &mut out);
+    }
     if let (Some(shape), Some(routes)) = (asked.next(), asked.next().and_then(|r| r.parse().ok())) {
         if shape == "memory" {
             return writeln!(out, "{}", memory::measure(routes, asked.next().and_then(|n| n.parse().ok()).unwrap_or(2 * world::ENDPOINTS))?);
