@@ -1,15 +1,17 @@
-//! One allocation for each text and each set of labels, however many pods carry it.
+//! One allocation for each text, each set of labels and each list of ports, however many pods carry it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use isthmus_config::object::Labels;
+use isthmus_core::join::Container;
 
 /// Texts and label sets in use. What nobody else holds any more is swept out when the number has doubled.
 #[derive(Debug, Default)]
 pub struct Interner {
     texts: HashSet<Arc<str>>,
     labels: HashSet<Arc<Labels>>,
+    ports: HashSet<Arc<[Container]>>,
     swept: usize,
 }
 
@@ -37,11 +39,22 @@ impl Interner {
         shared
     }
 
+    /// The shared form of a pod's named ports.
+    pub fn ports(&mut self, ports: Vec<Container>) -> Arc<[Container]> {
+        if let Some(shared) = self.ports.get(&ports[..]) {
+            return shared.clone();
+        }
+        let shared: Arc<[Container]> = ports.into();
+        self.ports.insert(shared.clone());
+        shared
+    }
+
     fn sweep(&mut self) {
         if self.texts.len() + self.labels.len() < 2 * self.swept.max(SMALL) {
             return;
         }
         self.labels.retain(|l| Arc::strong_count(l) > 1);
+        self.ports.retain(|p| Arc::strong_count(p) > 1);
         self.texts.retain(|t| Arc::strong_count(t) > 1);
         self.swept = self.texts.len() + self.labels.len();
     }

@@ -1,9 +1,7 @@
 //! A pod: its labels, node and named ports.
 
-use std::sync::Arc;
-
 use isthmus_config::kubernetes::Pod;
-use isthmus_config::object::{Kind, Object, ObjectRef};
+use isthmus_config::object::Object;
 use isthmus_core::join::{Container, PodFact};
 
 use super::Interner;
@@ -15,13 +13,16 @@ pub(super) fn fact(object: &Object<Pod>, interner: &mut Interner) -> Option<PodF
         return None;
     }
     let named = pod.ports.iter().filter(|p| !p.name.is_empty());
+    let ports: Vec<Container> = named.map(|p| Container { name: interner.text(&p.name), port: p.container_port }).collect();
+    let ports = interner.ports(ports);
     Some(PodFact {
-        object: Arc::new(ObjectRef::new(Kind::Pod, interner.text(&meta.namespace), interner.text(&meta.name))),
+        namespace: interner.text(&meta.namespace),
+        name: interner.text(&meta.name),
         labels: interner.labels(&meta.labels),
         addresses: pod.ips.iter().filter_map(|ip| ip.parse().ok()).collect(),
         node: interner.text(&pod.node_name),
         service_account: interner.text(&pod.service_account_name),
-        ports: named.map(|p| Container { name: interner.text(&p.name), port: p.container_port }).collect(),
+        ports,
         ready: pod.ready == Some(true),
     })
 }

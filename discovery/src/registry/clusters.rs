@@ -1,6 +1,6 @@
 //! What each cluster holds, and which services a change of it touches.
 //!
-//! While a cluster's first list is under way nothing is touched and no workload is made: both happen once, when it is shown.
+//! While a cluster's first list is under way nothing is touched and no workload has its place: both happen once, when it is shown.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -24,15 +24,15 @@ pub(super) struct ClusterState {
     waiting: Option<Cluster>,
     /// The service that each slice belongs to, by the slice's name.
     service_by_slice: ByName<Arc<str>>,
-    /// Services whose slices name a pod, by that pod.
-    services_by_pod: ByName<SmallVec<[Arc<str>; 1]>>,
+    /// Services whose slices name a pod that has not been seen, by that pod; else the pod itself knows them.
+    awaited: ByName<SmallVec<[Arc<str>; 1]>>,
     /// Services whose slices hold addresses that name no pod.
     podless: ByName<()>,
 }
 
 impl ClusterState {
     pub(super) fn new(id: ClusterId) -> Self {
-        Self { waiting: Some(Cluster::new(id)), service_by_slice: ByName::default(), services_by_pod: ByName::default(), podless: ByName::default() }
+        Self { waiting: Some(Cluster::new(id)), service_by_slice: ByName::default(), awaited: ByName::default(), podless: ByName::default() }
     }
 
     /// The cluster while its first list is under way.
@@ -61,8 +61,9 @@ impl Registry {
         if self.partitions.iter().any(|((source, kind), p)| source.0 == *id && !is_listed(*kind, &p.status)) {
             return;
         }
-        let Some(cluster) = self.states.get_mut(id).and_then(|s| s.waiting.take()) else { return };
-        info!(cluster = %id, services = cluster.services().iter().count(), pods = cluster.pods().iter().count(), "cluster listed");
+        let Some(mut cluster) = self.states.get_mut(id).and_then(|s| s.waiting.take()) else { return };
+        cluster.look_for_pods();
+        info!(cluster = %id, services = cluster.services().iter().count(), pods = cluster.pods().count(), "cluster listed");
         let rank = self.rank(id);
         let place = self.clusters.iter().filter(|c| self.rank(&c.id) < rank).count();
         self.clusters.insert(place, cluster);
@@ -87,11 +88,8 @@ impl Registry {
     /// Makes the workloads of all pods again and touches all services of the cluster: its network or first list came.
     fn retell(&mut self, id: &ClusterId) {
         let Some(cluster) = self.clusters.iter_mut().find(|c| c.id == *id) else { return };
-        let made: Vec<_> =
-            cluster.pods().iter().map(|(ns, name, pod)| (ns.clone(), name.clone(), workload(cluster, &pod.fact, &self.mesh))).collect();
-        for (namespace, name, workload) in made {
-            cluster.put_workload(&namespace, &name, workload);
-        }
+        let made: Vec<_> = cluster.pods().iter().filter_map(|pod| moved(cluster, pod, &self.mesh)).collect();
+        made.into_iter().for_each(|workload| cluster.put_workload(workload));
         self.touch_all();
     }
 
@@ -115,8 +113,12 @@ impl Registry {
 
     pub(super) fn take_service(&mut self, id: &ClusterId, service: Arc<ServiceFact>) {
         let Some((cluster, shown)) = self.cluster(id) else { return };
+        // What stays as it is keeps its allocation, which the world shares.
+        if cluster.services().get(&service.namespace, &service.name) == Some(&service) {
+            return;
+        }
         let old = cluster.put_service(service.clone());
-        if shown && old.as_ref().is_none_or(|old| *old != service) {
+        if shown {
             self.touch(&service.namespace, &service.name);
             self.touch_gateways(id, old.as_deref(), Some(&service));
         }
@@ -138,11 +140,10 @@ impl Registry {
             self.drop_slice_of(id, namespace, name, &other);
         }
         let Some((cluster, shown)) = self.cluster(id) else { return };
-        let slices = cluster.slices.entry(namespace.clone(), service.clone());
-        let old = slices.insert(name.clone(), slice.clone());
-        if old.as_ref() == Some(&slice) {
+        if cluster.slices(namespace, service).contains(&slice) {
             return;
         }
+        let old = cluster.put_slice(slice.clone());
         self.index(id, namespace, service, old.as_deref(), Some(&slice));
         if shown {
             self.touch(namespace, service);
@@ -156,12 +157,8 @@ impl Registry {
 
     fn drop_slice_of(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>, service: &Arc<str>) {
         let Some((cluster, _)) = self.cluster(id) else { return };
-        let Some(slices) = cluster.slices.get_mut(namespace, service) else { return };
-        let old = slices.remove(name);
-        if slices.is_empty() {
-            cluster.slices.remove(namespace, service);
-        }
-        self.index(id, namespace, service, old.as_deref(), None);
+        let Some(old) = cluster.remove_slice(namespace, service, name) else { return };
+        self.index(id, namespace, service, Some(&old), None);
         self.touch(namespace, service);
     }
 
@@ -170,80 +167,104 @@ impl Registry {
     /// Only what one of the two names can differ, and the other slices are walked only for what `old` alone names: a list of
     /// a service's slices costs as much as it is long.
     fn index(&mut self, id: &ClusterId, namespace: &Arc<str>, service: &Arc<str>, old: Option<&SliceFact>, new: Option<&SliceFact>) {
-        let cluster = self.clusters.iter().find(|c| c.id == *id);
+        let shown = self.clusters.iter_mut().find(|c| c.id == *id);
+        let is_shown = shown.is_some();
         let Some(state) = self.states.get_mut(id) else { return };
-        let Some(cluster) = cluster.or(state.waiting.as_ref()) else { return };
-        let now = || cluster.slices.get(namespace, service).into_iter().flat_map(|s| s.values()).flat_map(|s| &s.endpoints);
-        let mut gone: BTreeSet<Option<&Arc<str>>> = old.into_iter().flat_map(|s| &s.endpoints).map(|e| e.pod.as_ref()).collect();
+        let ClusterState { waiting, awaited, podless, .. } = state;
+        let Some(cluster) = shown.or(waiting.as_mut()) else { return };
+        let (had, has) = (|| old.into_iter().flat_map(|s| &s.endpoints), || new.into_iter().flat_map(|s| &s.endpoints));
+        let mut gone: BTreeSet<Option<Arc<str>>> = had().map(|e| e.pod.clone()).collect();
         if !gone.is_empty() {
-            for endpoint in now() {
-                gone.remove(&endpoint.pod.as_ref());
+            for endpoint in cluster.slices(namespace, service).iter().flat_map(|s| &s.endpoints) {
+                gone.remove(&endpoint.pod);
             }
         }
         for pod in gone {
             let Some(pod) = pod else {
-                state.podless.remove(namespace, service);
+                podless.remove(namespace, service);
                 continue;
             };
-            if let Some(services) = state.services_by_pod.get_mut(namespace, pod) {
+            if cluster.change_services(namespace, &pod, |services| services.retain(|s| s != service)) {
+                continue;
+            }
+            if let Some(services) = awaited.get_mut(namespace, &pod) {
                 services.retain(|s| s != service);
                 if services.is_empty() {
-                    state.services_by_pod.remove(namespace, pod);
+                    awaited.remove(namespace, &pod);
                 }
             }
         }
-        for endpoint in new.into_iter().flat_map(|s| &s.endpoints) {
+        let mut unheard = false;
+        for endpoint in has() {
             let Some(pod) = &endpoint.pod else {
-                state.podless.entry(namespace.clone(), service.clone());
+                podless.entry(namespace.clone(), service.clone());
+                unheard |= cluster.hold(endpoint.address);
                 continue;
             };
-            let services = state.services_by_pod.entry(namespace.clone(), pod.clone());
-            if !services.contains(service) {
-                services.push(service.clone());
+            let add = |services: &mut SmallVec<[Arc<str>; 1]>| {
+                if !services.contains(service) {
+                    services.push(service.clone());
+                }
+            };
+            if !cluster.change_services(namespace, pod, add) {
+                add(awaited.entry(namespace.clone(), pod.clone()));
             }
+        }
+        had().filter(|e| e.pod.is_none()).for_each(|e| cluster.release(e.address));
+        // All addresses of a first list are looked at when the cluster is shown.
+        if unheard && is_shown {
+            cluster.look_for_pods();
         }
     }
 
-    pub(super) fn take_pod(&mut self, id: &ClusterId, fact: Arc<PodFact>) {
+    pub(super) fn take_pod(&mut self, id: &ClusterId, fact: &PodFact) {
         let mesh = self.mesh.clone();
         let Some((cluster, shown)) = self.cluster(id) else { return };
-        if cluster.pods().get(&fact.object.namespace, &fact.object.name).is_some_and(|old| old.fact == fact) {
+        if cluster.pods().get(&fact.namespace, &fact.name).is_some_and(|old| old.is(fact)) {
             return;
         }
-        let workload = if shown { workload(cluster, &fact, &mesh) } else { Arc::default() };
-        let old = cluster.put_pod(Pod { fact: fact.clone(), workload });
+        let mut workload = fact.workload();
         if shown {
-            self.touch_pod(id, old.as_ref().map(|p| &*p.fact), Some(&fact));
+            workload = join::placed(cluster, &workload, fact.addresses.first().copied(), &mesh);
+        }
+        let mut pod = Pod::new(fact, Arc::new(workload));
+        if let Some(state) = self.states.get_mut(id) {
+            pod.services.extend(state.awaited.remove(&fact.namespace, &fact.name).into_iter().flatten());
+        }
+        let Some((cluster, _)) = self.cluster(id) else { return };
+        let old = cluster.put_pod(pod);
+        if shown {
+            self.touch_pod(id, &fact.namespace, &fact.name, old.as_ref());
         }
     }
 
     pub(super) fn drop_pod(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>) {
         let Some((cluster, shown)) = self.cluster(id) else { return };
         let Some(old) = cluster.remove_pod(namespace, name) else { return };
+        if let Some(state) = self.states.get_mut(id).filter(|_| !old.services.is_empty()) {
+            *state.awaited.entry(namespace.clone(), name.clone()) = old.services.clone();
+        }
         if shown {
-            self.touch_pod(id, Some(&old.fact), None);
+            self.touch_pod(id, namespace, name, Some(&old));
         }
     }
 
     /// Touches the services whose slices name the pod or hold its address, and the ServiceEntries that select it.
-    fn touch_pod(&mut self, id: &ClusterId, old: Option<&PodFact>, new: Option<&PodFact>) {
-        let Some(pod) = new.or(old) else { return };
+    fn touch_pod(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>, old: Option<&Pod>) {
+        let Some(cluster) = self.clusters.iter().find(|c| c.id == *id) else { return };
         let Some(state) = self.states.get(id) else { return };
-        let namespace = &pod.object.namespace;
-        let mut services: Vec<(Arc<str>, Arc<str>)> = Vec::new();
-        services.extend(state.services_by_pod.get(namespace, &pod.object.name).into_iter().flatten().map(|s| (namespace.clone(), s.clone())));
-        if let Some(cluster) = self.clusters.iter().find(|c| c.id == *id) {
-            let addresses: Vec<IpAddr> = [old, new].into_iter().flatten().flat_map(|p| p.addresses.iter().copied()).collect();
-            let holds = |ns: &str, name: &str| {
-                let slices = cluster.slices.get(ns, name).into_iter().flat_map(|s| s.values());
-                slices.flat_map(|s| &s.endpoints).any(|e| e.pod.is_none() && addresses.contains(&e.address))
-            };
+        let both = || old.into_iter().chain(cluster.pods().get(namespace, name));
+        let mut services: BTreeSet<(Arc<str>, Arc<str>)> = both().flat_map(|p| &p.services).map(|s| (namespace.clone(), s.clone())).collect();
+        let held: Vec<IpAddr> = both().flat_map(|p| p.addresses.iter().copied()).filter(|a| cluster.holds(*a)).collect();
+        if !held.is_empty() {
+            let endpoints = |ns: &str, name: &str| cluster.slices(ns, name).iter().flat_map(|s| &s.endpoints);
+            let holds = |ns: &str, name: &str| endpoints(ns, name).any(|e| e.pod.is_none() && held.contains(&e.address));
             services.extend(state.podless.iter().filter(|(ns, name, ())| holds(ns, name)).map(|(ns, name, ())| (ns.clone(), name.clone())));
         }
+        let labels: Vec<Labels> = both().map(|p| (*p.workload.labels).clone()).collect();
         for (ns, name) in services {
             self.touch(&ns, &name);
         }
-        let labels: Vec<Labels> = [old, new].into_iter().flatten().map(|p| (*p.labels).clone()).collect();
         self.touch_selecting(namespace, &labels);
     }
 
@@ -257,15 +278,16 @@ impl Registry {
         if !shown || old == node {
             return;
         }
-        let moved = old.as_ref().map(|n| &n.locality) != node.as_ref().map(|n| &n.locality);
-        let on_it = cluster.pods().iter().filter(|(_, _, pod)| moved && pod.fact.node == name);
-        let made: Vec<_> = on_it.map(|(_, _, pod)| (pod.fact.clone(), workload(cluster, &pod.fact, &mesh))).collect();
+        let walks = old.as_ref().map(|n| &n.locality) != node.as_ref().map(|n| &n.locality);
+        let on_it = cluster.pods().iter().filter(|pod| walks && pod.workload.node == name);
+        let made: Vec<_> = on_it.filter_map(|pod| moved(cluster, pod, &mesh)).collect();
         self.gateways_touched |= [&old, &node].into_iter().flatten().any(|n| !n.external_ips.is_empty());
-        for (fact, workload) in made {
+        for workload in made {
+            let (namespace, name) = (workload.namespace.clone(), workload.name.clone());
             if let Some((cluster, _)) = self.cluster(id) {
-                cluster.put_workload(&fact.object.namespace, &fact.object.name, workload);
+                cluster.put_workload(workload);
             }
-            self.touch_pod(id, Some(&fact), Some(&fact));
+            self.touch_pod(id, &namespace, &name, None);
         }
     }
 
@@ -299,15 +321,17 @@ impl Registry {
 
 /// One for each slice that belongs to a Service which its cluster does not have.
 pub(super) fn without_service(cluster: &Cluster) -> impl Iterator<Item = Problem> {
-    let alone = cluster.slices.iter().filter(|(ns, service, _)| cluster.services().get(ns, service).is_none());
+    let alone = cluster.all_slices().filter(|(ns, service, _)| cluster.services().get(ns, service).is_none());
     alone.flat_map(move |(_, service, slices)| {
-        slices.values().map(move |slice| {
+        slices.iter().map(move |slice| {
             let message = format!("not used: there is no Service {service} in {}", cluster.id);
             Problem { object: Some((*slice.object).clone()), ..Problem::new(Severity::Info, "ISM0210", message) }
         })
     })
 }
 
-fn workload(cluster: &Cluster, fact: &PodFact, mesh: &join::Mesh) -> Arc<Workload> {
-    Arc::new(join::pod_workload(cluster, fact, mesh))
+/// What a pod's endpoints share, where that differs from what they did: its place became known, or another.
+fn moved(cluster: &Cluster, pod: &Pod, mesh: &join::Mesh) -> Option<Arc<Workload>> {
+    let now = join::placed(cluster, &pod.workload, pod.addresses.first().copied(), mesh);
+    (now != *pod.workload).then(|| Arc::new(now))
 }

@@ -8,13 +8,14 @@
 mod clusters;
 mod copies;
 mod documents;
+mod known;
 mod networks;
 mod ourselves;
 mod overlap;
 mod probing;
 mod standing;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,6 +36,7 @@ use crate::source::{Event, Fact, Partition, SourceId, Status};
 
 use clusters::ClusterState;
 use copies::Copies;
+use known::Known;
 use overlap::{Left, Overlap};
 pub use probing::Probed;
 use standing::Past;
@@ -90,16 +92,16 @@ struct PartitionState {
     generation: u64,
     status: Status,
     /// Every object of the partition that is known.
-    known: HashSet<Arc<ObjectRef>>,
+    known: Known,
     /// Its last list was read from disk.
     from_disk: bool,
     /// While a list is under way: what it has named so far.
-    listing: Option<HashSet<Arc<ObjectRef>>>,
+    listing: Option<Known>,
 }
 
 impl PartitionState {
     fn new(generation: u64) -> Self {
-        Self { generation, status: Status::Syncing, known: HashSet::new(), from_disk: false, listing: None }
+        Self { generation, status: Status::Syncing, known: Known::default(), from_disk: false, listing: None }
     }
 }
 
@@ -287,7 +289,7 @@ impl Registry {
             return;
         }
         state.generation = partition.generation;
-        state.listing = Some(HashSet::new());
+        state.listing = Some(Known::default());
     }
 
     /// The partition's state, unless the event is late.
@@ -300,9 +302,12 @@ impl Registry {
         let Some(state) = self.partition(partition) else { return };
         let object = fact.reference();
         if let Some(listing) = &mut state.listing {
-            listing.insert(object.clone());
+            let (namespace, name) = state.known.get(&object).unwrap_or((&object.namespace, &object.name));
+            listing.insert(namespace, name);
         }
-        state.known.insert(object);
+        if state.known.get(&object).is_none() {
+            state.known.insert(&object.namespace, &object.name);
+        }
         if self.overlap.take(&partition.source, &fact) {
             self.put(&partition.source, fact);
         }
@@ -314,7 +319,7 @@ impl Registry {
             Fact::Istio(object, document) => self.take_document(source, object, document),
             Fact::Service(service) => self.take_service(id, service),
             Fact::Slice(slice) => self.take_slice(id, slice),
-            Fact::Pod(pod) => self.take_pod(id, pod),
+            Fact::Pod(pod) => self.take_pod(id, &pod),
             Fact::Node(name, node) => self.take_node(id, name, Some(node)),
             Fact::Namespace(name, namespace) => self.take_namespace(id, name, Some(namespace)),
         }
@@ -357,7 +362,7 @@ impl Registry {
         let was_lost = matches!(std::mem::replace(&mut state.status, Status::Live), Status::Stale { .. });
         state.from_disk = partition.is_restored();
         let Some(listing) = state.listing.take() else { return };
-        let gone: Vec<Arc<ObjectRef>> = state.known.difference(&listing).cloned().collect();
+        let gone: Vec<ObjectRef> = state.known.objects(partition.kind).filter(|object| listing.get(object).is_none()).collect();
         state.known = listing;
         for object in gone {
             self.forget(&partition.source, &object);
@@ -412,7 +417,9 @@ impl Registry {
         if let Some(state) = self.partition(partition)
             && let Some(listing) = &mut state.listing
         {
-            listing.extend(state.known.get(object).cloned());
+            if let Some((namespace, name)) = state.known.get(object) {
+                listing.insert(namespace, name);
+            }
         }
     }
 
@@ -433,7 +440,7 @@ impl Registry {
         let kinds: Vec<_> = self.partitions.keys().filter(|(s, _)| s == source).cloned().collect();
         for key in kinds {
             if let Some(state) = self.partitions.remove(&key) {
-                state.known.iter().for_each(|object| self.forget(source, object));
+                state.known.objects(key.1).for_each(|object| self.forget(source, &object));
             }
         }
         self.file_problems.retain(|(s, _), _| s != source);

@@ -60,7 +60,7 @@ fn lost(cluster: &Cluster, first: &ServiceFact, other: &ServiceFact) -> (Vec<Str
     let has = |s: &ServiceFact, name: &str| s.ports.iter().any(|p| *p.name == *name);
     let mut found: BTreeSet<Arc<str>> = BTreeSet::new();
     let mut count = 0;
-    for slice in cluster.slices.get(&other.namespace, &other.name).into_iter().flat_map(|s| s.values()) {
+    for slice in cluster.slices(&other.namespace, &other.name) {
         let lost: Vec<&Arc<str>> = slice.ports.iter().map(|(name, _)| name).filter(|name| has(other, name) && !has(first, name)).collect();
         if !lost.is_empty() && !slice.endpoints.is_empty() {
             count += slice.endpoints.len();

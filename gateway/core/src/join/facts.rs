@@ -13,6 +13,7 @@ use isthmus_config::object::{Labels, Object, ObjectRef, Origin};
 use smallvec::SmallVec;
 
 use super::gateways::Networks;
+use super::pods::{Alone, Pod, Pods};
 use crate::model::{Distribution, ExportTo, GatewayIdentity, Health, NETWORK, Port, Workload};
 
 /// Values by namespace, then name.
@@ -192,43 +193,6 @@ pub struct SliceFact {
     pub endpoints: Box<[SliceEndpoint]>,
 }
 
-/// A named port of a pod's container (S-7).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Container {
-    /// The port's name.
-    pub name: Arc<str>,
-    /// Its number.
-    pub port: u16,
-}
-
-/// A pod that has not failed (M-17).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodFact {
-    /// Which object it is.
-    pub object: Arc<ObjectRef>,
-    /// Its labels.
-    pub labels: Arc<Labels>,
-    /// Its addresses, the first one being that by which selectors reach it (S-6).
-    pub addresses: Box<[IpAddr]>,
-    /// Its node, or "".
-    pub node: Arc<str>,
-    /// Its service account, or "".
-    pub service_account: Arc<str>,
-    /// Named ports of its containers.
-    pub ports: Box<[Container]>,
-    /// Condition Ready is True.
-    pub ready: bool,
-}
-
-/// A pod and what endpoints share of it.
-#[derive(Clone, Debug)]
-pub struct Pod {
-    /// What the cluster says.
-    pub fact: Arc<PodFact>,
-    /// What its endpoints say, made once (L-1, L-5, M-31).
-    pub workload: Arc<Workload>,
-}
-
 /// A node, as far as localities and node ports need it (L-2, M-34).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
@@ -259,11 +223,9 @@ pub struct Cluster {
     services: ByName<Arc<ServiceFact>>,
     /// Services that name a network in their labels (M-33).
     labelled: BTreeSet<(Arc<str>, Arc<str>)>,
-    /// Its EndpointSlices by service, each by name.
-    pub slices: ByName<BTreeMap<Arc<str>, Arc<SliceFact>>>,
-    pods: ByName<Pod>,
-    /// Pods by address, in order of name: nearly always one.
-    pods_by_address: HashMap<IpAddr, SmallVec<[Arc<ObjectRef>; 1]>>,
+    slices: ByName<Vec<Arc<SliceFact>>>,
+    pods: Pods,
+    alone: Alone,
     /// Its nodes.
     pub nodes: BTreeMap<Arc<str>, Node>,
     /// Its namespaces.
@@ -307,49 +269,95 @@ impl Cluster {
         self.services.remove(namespace, name)
     }
 
-    /// Its pods.
-    pub fn pods(&self) -> &ByName<Pod> {
-        &self.pods
+    /// The EndpointSlices of a service, by name.
+    pub fn slices(&self, namespace: &str, service: &str) -> &[Arc<SliceFact>] {
+        self.slices.get(namespace, service).map_or(&[], |all| all)
     }
 
-    /// The pod at an address, for endpoints that name none; the first by name of several.
-    pub fn pod_at(&self, address: IpAddr) -> Option<&Pod> {
-        let pod = self.pods_by_address.get(&address)?.first()?;
-        self.pods.get(&pod.namespace, &pod.name)
+    /// All EndpointSlices, by namespace and service.
+    pub fn all_slices(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &[Arc<SliceFact>])> {
+        self.slices.iter().map(|(namespace, service, all)| (namespace, service, &all[..]))
     }
 
-    /// Puts a pod in place and returns the one that it was before.
-    pub fn put_pod(&mut self, pod: Pod) -> Option<Pod> {
-        let (namespace, name) = (pod.fact.object.namespace.clone(), pod.fact.object.name.clone());
-        let old = self.remove_pod(&namespace, &name);
-        for address in &pod.fact.addresses {
-            let pods = self.pods_by_address.entry(*address).or_default();
-            if let Err(place) = pods.binary_search(&pod.fact.object) {
-                pods.insert(place, pod.fact.object.clone());
+    /// Puts a slice in place and returns the one of that name that its service had before.
+    pub fn put_slice(&mut self, slice: Arc<SliceFact>) -> Option<Arc<SliceFact>> {
+        let all = self.slices.entry(slice.object.namespace.clone(), slice.service.clone());
+        match all.binary_search_by(|s| s.object.name.cmp(&slice.object.name)) {
+            Ok(place) => Some(std::mem::replace(&mut all[place], slice)),
+            Err(place) => {
+                all.reserve_exact(1);
+                all.insert(place, slice);
+                None
             }
         }
-        self.pods.insert(namespace, name, pod);
-        old
     }
 
-    /// Takes a pod out.
-    pub fn remove_pod(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Option<Pod> {
-        let old = self.pods.remove(namespace, name)?;
-        for address in &old.fact.addresses {
-            let Some(pods) = self.pods_by_address.get_mut(address) else { continue };
-            pods.retain(|p| *p != old.fact.object);
-            if pods.is_empty() {
-                self.pods_by_address.remove(address);
-            }
+    /// Takes a slice out of a service's.
+    pub fn remove_slice(&mut self, namespace: &str, service: &str, name: &str) -> Option<Arc<SliceFact>> {
+        let all = self.slices.get_mut(namespace, service)?;
+        let place = all.binary_search_by(|s| (*s.object.name).cmp(name)).ok()?;
+        let old = all.remove(place);
+        if all.is_empty() {
+            self.slices.remove(namespace, service);
         }
         Some(old)
     }
 
-    /// Replaces what a pod's endpoints share.
-    pub fn put_workload(&mut self, namespace: &str, name: &str, workload: Arc<Workload>) {
-        if let Some(pod) = self.pods.get_mut(namespace, name) {
-            pod.workload = workload;
+    /// Its pods.
+    pub fn pods(&self) -> &Pods {
+        &self.pods
+    }
+
+    /// The pod at an address that an endpoint holds without naming one; the first by name of several.
+    pub fn pod_at(&self, address: IpAddr) -> Option<&Pod> {
+        let (namespace, name) = self.alone.first(address)?;
+        self.pods.get(namespace, name)
+    }
+
+    /// An endpoint holds an address and names no pod. True where none did so far: [`Self::look_for_pods`] finds who stands there.
+    pub fn hold(&mut self, address: IpAddr) -> bool {
+        self.alone.hold(address)
+    }
+    /// An endpoint that names no pod is gone.
+    pub fn release(&mut self, address: IpAddr) {
+        self.alone.release(address);
+    }
+    /// True where an endpoint that names no pod holds the address.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.alone.holds(address)
+    }
+    /// Finds the pods at addresses that have just come to be held. It walks all pods, so it is called once for many.
+    pub fn look_for_pods(&mut self) {
+        self.pods.iter().for_each(|pod| self.alone.arrive(pod));
+    }
+
+    /// Puts a pod in place and returns the one that it was before, whose services it takes over.
+    pub fn put_pod(&mut self, mut pod: Pod) -> Option<Pod> {
+        let mut old = self.remove_pod(&pod.workload.namespace, &pod.workload.name);
+        if let Some(old) = &mut old {
+            pod.services.append(&mut old.services);
         }
+        self.alone.arrive(&pod);
+        self.pods.insert(pod);
+        old
+    }
+
+    /// Takes a pod out.
+    pub fn remove_pod(&mut self, namespace: &str, name: &str) -> Option<Pod> {
+        let old = self.pods.remove(namespace, name)?;
+        self.alone.leave(&old);
+        Some(old)
+    }
+
+    /// Replaces what a pod's endpoints share.
+    pub fn put_workload(&mut self, workload: Arc<Workload>) {
+        let (namespace, name) = (workload.namespace.clone(), workload.name.clone());
+        self.pods.change(&namespace, &name, |pod| pod.workload = workload);
+    }
+
+    /// Changes the services whose slices name a pod; false where there is no such pod.
+    pub fn change_services(&mut self, namespace: &str, name: &str, change: impl FnOnce(&mut SmallVec<[Arc<str>; 1]>)) -> bool {
+        self.pods.change(namespace, name, |pod| change(&mut pod.services))
     }
 }
 

@@ -107,18 +107,18 @@ pub(super) fn distribution_of_namespace(facts: &Facts<'_>, namespace: &str) -> O
 
 /// True where a cluster would serve the service from the gateway's own node only (M-18).
 fn asks_for_node(facts: &Facts<'_>, namespace: &str, name: &str) -> bool {
-    let asks = |c: &Cluster| c.services().get(namespace, name).is_some_and(|s| s.node_local) && c.slices.get(namespace, name).is_some();
+    let asks = |c: &Cluster| c.services().get(namespace, name).is_some_and(|s| s.node_local) && !c.slices(namespace, name).is_empty();
     facts.clusters.iter().any(asks)
 }
 
 /// One cluster's endpoints, joined to the service's ports by name (M-2); an address that several slices name counts once (M-4).
 fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, name: &str, out: &mut Vec<Endpoint>) {
-    let Some(slices) = cluster.slices.get(&service.namespace, name) else { return };
+    let slices = cluster.slices(&service.namespace, name);
     // A slice without its service is not there for Istio either: the cluster does not know the service.
     let Some(own) = cluster.services().get(&service.namespace, name) else { return };
     let mut seen = HashSet::new();
     let mut podless = Podless { facts, cluster, namespace: &service.namespace, by_network: BTreeMap::new() };
-    for slice in slices.values() {
+    for slice in slices {
         for endpoint in &slice.endpoints {
             let Some(health) = endpoint.condition.health(own.persistent_session) else { continue };
             if own.node_local && (facts.node.is_none() || facts.node != endpoint.node.as_deref()) {
@@ -177,19 +177,10 @@ pub fn cluster_local_rules(settings: Vec<(Hostname, bool)>, domain: &str, root_n
     rules
 }
 
-/// The workload of a pod, shared by all of its endpoints (L-1, L-5, M-31).
-pub fn pod_workload(cluster: &Cluster, pod: &super::PodFact, mesh: &super::Mesh) -> Workload {
-    let at_node = || cluster.nodes.get(&pod.node).map(|n| n.locality.clone());
-    let place = locality::of_labels(&pod.labels).or_else(at_node).unwrap_or_default();
-    let network = network::of_pod(&pod.labels, pod.addresses.first().copied(), cluster, mesh);
-    Workload {
-        name: pod.object.name.clone(),
-        namespace: pod.object.namespace.clone(),
-        labels: pod.labels.clone(),
-        cluster: cluster.id.clone(),
-        network,
-        locality: place,
-        service_account: pod.service_account.clone(),
-        node: pod.node.clone(),
-    }
+/// What all endpoints of a pod share, with the place where it stands (L-1, L-5, M-31).
+pub fn placed(cluster: &Cluster, own: &Workload, address: Option<IpAddr>, mesh: &super::Mesh) -> Workload {
+    let at_node = || cluster.nodes.get(&own.node).map(|n| n.locality.clone());
+    let locality = locality::of_labels(&own.labels).or_else(at_node).unwrap_or_default();
+    let network = network::of_pod(&own.labels, address, cluster, mesh);
+    Workload { cluster: cluster.id.clone(), network, locality, ..own.clone() }
 }

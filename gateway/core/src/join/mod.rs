@@ -13,13 +13,13 @@ mod group;
 pub mod locality;
 mod merge;
 pub mod network;
+mod pods;
 mod service_entry;
 
 pub use conflict::conflicts;
 pub use doors::{Door, doors};
-pub use facts::{
-    ByName, Cluster, Condition, Container, Facts, Form, Mesh, Namespace, Node, Outside, Pod, PodFact, ServiceFact, SliceEndpoint, SliceFact,
-};
+pub use facts::{ByName, Cluster, Condition, Facts, Form, Mesh, Namespace, Node, Outside, ServiceFact, SliceEndpoint, SliceFact};
 pub use group::group_of;
-pub use merge::{Joined, cluster_local_rules, host, kubernetes_host, kubernetes_name, pod_workload};
+pub use merge::{Joined, cluster_local_rules, host, kubernetes_host, kubernetes_name, placed};
+pub use pods::{Addresses, Container, Pod, PodFact, Pods};
 pub use service_entry::{is_used, labels, names, reports_health, selects};

@@ -13,8 +13,9 @@ use isthmus_config::istio::{ServiceEntry, WorkloadEntry};
 use isthmus_config::name::{Hostname, Network};
 use isthmus_config::object::{Kind, Labels, Object, ObjectRef};
 
-use super::facts::{Cluster, Facts, Pod};
+use super::facts::{Cluster, Facts};
 use super::merge::{Joined, distribution_of_namespace};
+use super::pods::Pod;
 use super::{locality, network};
 use crate::model::{
     Address, Distribution, Endpoint, ExportTo, Health, NETWORK, Port, Protocol, Resolution, Service, ServiceKind, TargetPort, Workload,
@@ -199,10 +200,11 @@ fn entry_endpoints(facts: &Facts<'_>, entry: &Entry, host: &Hostname, ports: &[&
                 add(facts, &we.spec, &told_by_entry(facts, cluster, we), ports, by_name, out);
             }
         }
-        for pod in facts.clusters.iter().flat_map(|c| c.pods().within(namespace)).map(|(_, pod)| pod) {
-            if pod.fact.ready && selects(&selector.labels, &pod.fact.labels) {
-                add_pod(pod, ports, out);
-            }
+        for cluster in facts.clusters {
+            let taken = cluster.pods().within(namespace).filter(|pod| pod.ready && selects(&selector.labels, &pod.workload.labels));
+            let mut taken: Vec<&Pod> = taken.collect();
+            taken.sort_by_key(|pod| &pod.workload.name);
+            taken.into_iter().for_each(|pod| add_pod(pod, ports, out));
         }
     } else if spec.endpoints.is_empty() && by_name != Names::Refused && !host.is_wildcard() {
         let itself = WorkloadEntry { address: host.to_string(), ..WorkloadEntry::default() };
@@ -267,9 +269,10 @@ fn addresses(facts: &Facts<'_>, spec: &WorkloadEntry, port: &ServicePort, names:
 
 /// A selected pod: its named container port plays the part of `ports` (S-7).
 fn add_pod(pod: &Pod, ports: &[&ServicePort], out: &mut Vec<Endpoint>) {
-    let Some(ip) = pod.fact.addresses.first() else { return };
+    let Some(ip) = pod.addresses.first() else { return };
+    let source = Arc::new(ObjectRef::new(Kind::Pod, pod.workload.namespace.clone(), pod.workload.name.clone()));
     for port in ports {
-        let own = pod.fact.ports.iter().find(|c| *c.name == *port.name).map(|c| u32::from(c.port));
+        let own = pod.ports.iter().find(|c| *c.name == *port.name).map(|c| u32::from(c.port));
         let Ok(number) = u16::try_from(own.unwrap_or(if port.target_port > 0 { port.target_port } else { port.number })) else { continue };
         out.push(Endpoint {
             address: Address::Socket(SocketAddr::new(*ip, number)),
@@ -277,7 +280,7 @@ fn add_pod(pod: &Pod, ports: &[&ServicePort], out: &mut Vec<Endpoint>) {
             weight: 1,
             health: Health::Healthy,
             workload: pod.workload.clone(),
-            source: pod.fact.object.clone(),
+            source: source.clone(),
             passage: None,
         });
     }
