@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use isthmus_tests::backend::{Backend, ok};
 use isthmus_tests::gateway::{ADMIN, Gateway, HTTP, METRICS, own_address};
+use isthmus_tests::wire::Client;
 use isthmus_tests::{binary, wait, wire, world};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -202,6 +203,63 @@ fn requests_are_counted_as_envoy_counts_them_1_2() {
     assert_eq!(gateway.fetch(ADMIN, "/stats?filter=(").map(|m| m.status()), Some(400));
     assert_eq!(page(&gateway, "/ready"), "LIVE\n");
     assert!(page(&gateway, "/server_info").contains("\"state\":\"LIVE\""));
+}
+
+/// Sends a request and returns its client; nothing has come back yet.
+fn sent(gateway: &Gateway, path: &str) -> Client {
+    let mut client = Client::connect(gateway.http());
+    client.send(&format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n"));
+    client
+}
+
+#[test]
+fn limits_and_what_they_refuse_are_counted_1_2() {
+    let ip = own_address();
+    let backend = scripted(ip);
+    let rule = policy("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}");
+    let gateway = Gateway::start(ip, &(world::simple(&[backend.address]) + &rule));
+    let has = |line: &str| stats(&gateway, &format!("{}$", line.split(':').next().unwrap_or_default())) == [line];
+
+    let running = sent(&gateway, "/slow");
+    assert!(wait::holds(PATIENCE, || has("upstream_rq_active: 1") && has("upstream_cx_active: 1")), "{:?}", stats(&gateway, "active"));
+    let waiting = sent(&gateway, "/slow");
+    assert!(wait::holds(PATIENCE, || has("upstream_rq_pending_active: 1")), "{:?}", stats(&gateway, "pending"));
+    assert_eq!((status(&gateway, "/"), status(&gateway, "/")), (Some(503), Some(503)), "no room");
+    let want = [
+        "circuit_breakers.default.cx_open: 1",
+        "circuit_breakers.default.remaining_cx: 0",
+        "circuit_breakers.default.remaining_pending: 0",
+        "circuit_breakers.default.rq_open: 0",
+        "circuit_breakers.default.rq_pending_open: 1",
+        "circuit_breakers.default.rq_retry_open: 0",
+    ];
+    assert_eq!(stats(&gateway, "circuit_breakers"), want);
+    let want =
+        ["upstream_rq_pending_active: 1", "upstream_rq_pending_failure_eject: 0", "upstream_rq_pending_overflow: 2", "upstream_rq_pending_total: 2"];
+    assert_eq!(stats(&gateway, "upstream_rq_pending"), want);
+    assert_eq!(
+        stats(&gateway, "upstream_rq_(503|completed|total|active$)"),
+        ["upstream_rq_503: 2", "upstream_rq_active: 1", "upstream_rq_completed: 2", "upstream_rq_total: 1"]
+    );
+    let clusters = page(&gateway, "/clusters");
+    for line in ["max_connections::1\n", "max_pending_requests::1\n", "max_requests::4294967295\n", "max_retries::4294967295\n"] {
+        assert!(clusters.contains(&format!("outbound|80||backend.test::default_priority::{line}")), "{line} in {clusters}");
+    }
+    let rows: serde_json::Value = serde_json::from_str(&command(&gateway, &["get", "backends", "-o", "json"])).unwrap_or_default();
+    let usage = |name: &str| rows[0]["usage"][name].clone();
+    assert_eq!(usage("pending"), serde_json::json!({"limit": 1, "used": 1, "peak": 1, "total": 2, "overflow": 2}));
+    assert_eq!((&usage("connections")["limit"], &usage("connections")["peak"]), (&1.into(), &1.into()));
+    let table = command(&gateway, &["get", "backends", "-o", "wide"]);
+    assert!(table.contains("1, peak 1 of 1, 2 over"), "{table}");
+
+    drop((waiting, running));
+    assert!(
+        wait::holds(PATIENCE, || has("upstream_rq_pending_active: 0") && has("upstream_rq_active: 0") && has("upstream_cx_active: 0")),
+        "{:?}",
+        stats(&gateway, "active")
+    );
+    assert!(has("upstream_rq_cancelled: 1"), "left in line: {:?}", stats(&gateway, "cancelled"));
+    assert_eq!(status(&gateway, "/"), Some(200));
 }
 
 #[test]

@@ -40,6 +40,8 @@ fn backend(page: &mut String, slot: &Arc<Slot>, traffic: &Traffic) {
     for (at, member) in (0u32..).zip(&view.members) {
         let host = &*member.host;
         let counts = counted.get(&Arc::as_ptr(&member.state).addr()).copied().unwrap_or_default();
+        line(host, "cx_active", &counts.open);
+        line(host, "cx_total", &counts.connections);
         line(host, "cx_connect_fail", &counts.connect_fail);
         line(host, "rq_active", &member.state.active());
         line(host, "rq_error", &counts.error);

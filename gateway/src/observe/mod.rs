@@ -18,7 +18,7 @@ pub(crate) use format::{Format, utc};
 pub(crate) use grpc::Messages;
 pub(crate) use metrics::{Metrics, StreamMeter};
 pub(crate) use record::{Record, RequestPart};
-pub(crate) use traffic::{Counter, Traffic};
+pub(crate) use traffic::{Counter, Opened, Traffic};
 pub(crate) use trial::{NONCE, Trial, Trials};
 
 /// Access log and metrics, shared by all workers.

@@ -88,6 +88,21 @@ struct HostCell {
     error: AtomicU64,
     timeout: AtomicU64,
     connect_fail: AtomicU64,
+    opened: AtomicU64,
+    /// Of those; written by whichever thread closes one.
+    closed: AtomicU64,
+}
+
+/// A connection to an endpoint, from the attempt to make it; counted as gone when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    host: Arc<HostCell>,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.host.closed.fetch_add(1, Ordering::Release);
+    }
 }
 
 /// One cell for each thread that had something to count.
@@ -158,6 +173,10 @@ pub(crate) struct HostCounted {
     pub(crate) timeout: u64,
     /// Connections that were not made.
     pub(crate) connect_fail: u64,
+    /// Connections, those that were not made too.
+    pub(crate) connections: u64,
+    /// Those that are there.
+    pub(crate) open: u64,
 }
 
 impl Traffic {
@@ -203,15 +222,28 @@ impl Traffic {
         });
     }
 
-    fn cells(self: &Arc<Self>, slot: &Arc<Slot>, endpoint: Option<&Arc<EndpointState>>, count: impl FnOnce(&BackendCell, &HostCell)) {
+    /// Counts a connection to an endpoint in.
+    pub(crate) fn opened(self: &Arc<Self>, slot: &Arc<Slot>, endpoint: &Arc<EndpointState>) -> Opened {
+        self.cells(slot, Some(endpoint), |_, host| {
+            bump(&host.opened, 1);
+            Opened { host: host.clone() }
+        })
+    }
+
+    fn cells<T>(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        endpoint: Option<&Arc<EndpointState>>,
+        count: impl FnOnce(&BackendCell, &Arc<HostCell>) -> T,
+    ) -> T {
         let key = (Arc::as_ptr(self).addr(), Arc::as_ptr(slot).addr(), endpoint.map_or(0, |e| Arc::as_ptr(e).addr()));
         CACHE.with_borrow_mut(|cache| {
             if cache.len() >= MAX_CACHED && !cache.contains_key(&key) {
                 cache.clear();
             }
             let cached = cache.entry(key).or_insert_with(|| self.registered(slot, endpoint));
-            count(&cached.backend, &cached.host);
-        });
+            count(&cached.backend, &cached.host)
+        })
     }
 
     fn registered(self: &Arc<Self>, slot: &Arc<Slot>, endpoint: Option<&Arc<EndpointState>>) -> Cached {
@@ -256,12 +288,16 @@ impl Traffic {
 impl HostCounted {
     fn plus(self, cell: &HostCell) -> Self {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let closed = cell.closed.load(Ordering::Acquire);
+        let opened = load(&cell.opened);
         Self {
             requests: self.requests + load(&cell.requests),
             success: self.success + load(&cell.success),
             error: self.error + load(&cell.error),
             timeout: self.timeout + load(&cell.timeout),
             connect_fail: self.connect_fail + load(&cell.connect_fail),
+            connections: self.connections + opened,
+            open: self.open + opened.saturating_sub(closed),
         }
     }
 }

@@ -24,7 +24,7 @@ impl Relay<'_, '_, '_> {
                 Err(reset) => return self.tell(Event::Reset { reset, sent: false }),
             };
             match self.during(open2::open(&engine.upstream, attempt, grant, request, last)).await {
-                Err(step) => return step,
+                Err(step) => return self.left_waiting(step),
                 Ok(Err(missing)) => return self.without_connection(missing),
                 Ok(Ok((slot, response, stream))) => {
                     self.ending.local = slot.local();
@@ -33,7 +33,7 @@ impl Relay<'_, '_, '_> {
             }
         } else {
             let lane = match self.during(engine.upstream.lane(worker::number(), attempt, grant)).await {
-                Err(step) => return step,
+                Err(step) => return self.left_waiting(step),
                 Ok(Ok(lane)) => lane,
                 Ok(Err(missing)) => return self.without_connection(missing),
             };

@@ -3,6 +3,7 @@
 //! Answers of ours that no attempt preceded (faults, preflights) are nobody's but ours, as under Envoy, whose router never sees them.
 
 use isthmus_core::balance::outlier::Outcome;
+use isthmus_core::decide::Step;
 use isthmus_core::failure::{Failure, Flag};
 
 use super::relay::Relay;
@@ -27,12 +28,19 @@ impl Relay<'_, '_, '_> {
         }
     }
 
+    /// Counts a request that goes on, or away, before it had its connection.
+    pub(super) fn left_waiting(&self, step: Step) -> Step {
+        self.count(Counter::Cancelled);
+        step
+    }
+
     /// Counts the answer that the client is about to get.
     pub(super) fn count_answer(&self, status: u16) {
         let Some(slot) = self.exchange.slot() else { return };
         let (details, flags) = (self.exchange.details(), self.exchange.flags());
-        let nobody = details == Failure::NoHealthyUpstream.row().details;
-        if self.exchange.attempts() == 0 && !nobody {
+        let says = |failure: Failure| details == failure.row().details;
+        let nobody = says(Failure::NoHealthyUpstream);
+        if self.exchange.attempts() == 0 && !nobody && !says(Failure::Overflow) && !says(Failure::RouteTimeout) {
             return;
         }
         self.engine.observe.traffic.answered(slot, status);

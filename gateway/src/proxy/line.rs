@@ -23,7 +23,7 @@ impl Relay<'_, '_, '_> {
             Asked::Refused => None,
             Asked::Waits(ticket) => match self.wait(ticket).await {
                 Ok(grant) => grant,
-                Err(step) => return step,
+                Err(step) => return self.left_waiting(step),
             },
         };
         let Some(grant) = grant else { return self.tell(Event::Refused) };

@@ -71,7 +71,13 @@ pub(crate) struct Engine {
 impl Engine {
     /// An engine with nothing routed, for so many worker threads.
     pub(crate) fn new(workers: usize, observe: Arc<Observe>, ejections: UnboundedSender<Ejection>) -> Self {
-        Self { published: Arc::new(Published::new(workers)), upstream: Arc::new(Upstream::new(workers)), observe, mirrors: Arc::default(), ejections }
+        Self {
+            published: Arc::new(Published::new(workers)),
+            upstream: Arc::new(Upstream::new(workers, &observe.traffic)),
+            observe,
+            mirrors: Arc::default(),
+            ejections,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::tunnel::{self, Limits, OnDrop, Passed};
 use super::{Visit, worker};
-use crate::observe::Record;
+use crate::observe::{Counter, Opened, Record};
 use crate::upstream::{Outgoing, Wire, dial};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +30,7 @@ struct Told {
     local: Option<SocketAddr>,
     /// Its place among the backend's connections.
     place: Option<Permit>,
+    opened: Option<Opened>,
     policy: BackendPolicy,
 }
 
@@ -89,10 +90,15 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
         told.flags.set(Flag::NoCluster);
         return None;
     };
+    let traffic = &visit.engine.observe.traffic;
     let Some(picked) = slot.pick(None, &[], Ledger::Live, &mut rng) else {
         told.flags.set(Failure::NoHealthyUpstream.row().flag);
+        traffic.count(slot, None, Counter::NoneHealthy);
         return None;
     };
+    if picked.panic {
+        traffic.count(slot, None, Counter::Panic);
+    }
     told.policy = picked.policy;
     // What does not fit is closed, not queued (D-43).
     told.place = slot.enter(Resource::Connection, picked.policy.limits.connections);
@@ -100,7 +106,7 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
         told.flags.set(Failure::Overflow.row().flag);
         return None;
     }
-    let dialled = dial(slot, &picked.member.endpoint.address, &picked.policy).await;
+    let dialled = dial(traffic, slot, &picked.member, &picked.policy).await;
     told.member = Some(picked.member);
     if let (Err(_), Some(member)) = (&dialled, &told.member) {
         // A stream that got no connection counts as an error (D-40).
@@ -109,7 +115,9 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
         }
     }
     match dialled {
-        Ok(far) => {
+        Ok((far, opened)) => {
+            told.opened = Some(opened);
+            traffic.count(slot, told.member.as_ref().map(|m| &m.state), Counter::Requests);
             told.local = far.local_addr().ok();
             Some(far)
         }

@@ -1,17 +1,44 @@
 //! The one place that dials endpoints.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
-use isthmus_core::balance::{BackendPolicy, Probes, Slot};
+use isthmus_core::balance::{BackendPolicy, Member, Probes, Slot};
 use isthmus_core::decide::ConnectError;
 use isthmus_core::model::Address;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Connects to an endpoint of `slot`, as its policy says, and notes how long that took.
-pub(crate) async fn dial(slot: &Slot, address: &Address, policy: &BackendPolicy) -> Result<TcpStream, ConnectError> {
+use crate::observe::{Counter, Opened, Traffic};
+
+/// Connects to an endpoint, as its backend's policy says, and notes how long that took. Counted from the first step, and gone when what comes back is dropped.
+pub(crate) async fn dial(
+    traffic: &Arc<Traffic>,
+    slot: &Arc<Slot>,
+    member: &Member,
+    policy: &BackendPolicy,
+) -> Result<(TcpStream, Opened), ConnectError> {
+    let opened = traffic.opened(slot, &member.state);
+    match connect(slot, &member.endpoint.address, policy).await {
+        Ok(stream) => Ok((stream, opened)),
+        Err(error) => {
+            not_made(traffic, slot, member, error);
+            Err(error)
+        }
+    }
+}
+
+/// Counts a connection that was not made.
+pub(super) fn not_made(traffic: &Arc<Traffic>, slot: &Arc<Slot>, member: &Member, error: ConnectError) {
+    traffic.count(slot, Some(&member.state), Counter::ConnectFail);
+    if error == ConnectError::Timeout {
+        traffic.count(slot, None, Counter::ConnectTimeout);
+    }
+}
+
+async fn connect(slot: &Slot, address: &Address, policy: &BackendPolicy) -> Result<TcpStream, ConnectError> {
     let socket = match address {
         Address::Socket(socket) => *socket,
         Address::Unix(_) | Address::Unresolved(..) => return Err(ConnectError::Failed),

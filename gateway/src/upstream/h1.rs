@@ -17,6 +17,7 @@ use isthmus_core::balance::{BackendPolicy, EndpointState, Slot};
 use tokio::net::TcpStream;
 
 use super::{Outgoing, Place, Wire};
+use crate::observe::Opened;
 
 /// An HTTP/1 connection to an endpoint.
 #[derive(Debug)]
@@ -36,16 +37,17 @@ pub(crate) struct Lane {
 pub(crate) struct Life {
     /// Given back when the connection ends.
     pub(super) place: Place,
+    _opened: Opened,
     born: Instant,
     requests: u32,
 }
 
 impl Lane {
     /// A new connection.
-    pub(crate) fn new(stream: TcpStream, place: Place) -> Self {
+    pub(crate) fn new(stream: TcpStream, place: Place, opened: Opened) -> Self {
         let local = stream.local_addr().ok();
         let (read, write) = stream.into_split();
-        let life = Life { place, born: Instant::now(), requests: 0 };
+        let life = Life { place, _opened: opened, born: Instant::now(), requests: 0 };
         Self { wire: Box::new(Wire::new(read, BytesMut::new())), out: Outgoing::new(write), local, life }
     }
 }
@@ -164,6 +166,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Traffic;
     use isthmus_core::balance::{BackendKey, Line, view};
     use std::time::Duration;
     use tokio::net::TcpListener;
@@ -176,7 +179,7 @@ mod tests {
     async fn pair() -> (Lane, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Lane::new(near, Place::unlimited(&slot())), listener.accept().await.unwrap().0)
+        (Lane::new(near, Place::unlimited(&slot()), Arc::<Traffic>::default().opened(&slot(), &Arc::default())), listener.accept().await.unwrap().0)
     }
 
     fn later() -> Instant {

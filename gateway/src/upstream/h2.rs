@@ -18,6 +18,7 @@ use isthmus_core::decide::{Attempt, ConnectError};
 use tokio::time::timeout;
 
 use super::{Missing, Place, Queue, connector};
+use crate::observe::Traffic;
 
 /// Streams that we open at once on one connection, where the endpoint allows more.
 const MOST_STREAMS: usize = 1024;
@@ -123,24 +124,31 @@ impl Drop for Slot {
 /// The connections to one endpoint.
 #[derive(Debug)]
 pub(super) struct Set {
+    traffic: Arc<Traffic>,
     endpoint: Weak<EndpointState>,
     connections: Mutex<Vec<Arc<Connection>>>,
     connecting: tokio::sync::Mutex<()>,
 }
 
 /// The connections of all endpoints.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sets {
+    traffic: Arc<Traffic>,
     sets: Mutex<HashMap<usize, Arc<Set>, foldhash::fast::RandomState>>,
 }
 
 impl Sets {
+    /// None yet.
+    pub(super) fn new(traffic: &Arc<Traffic>) -> Self {
+        Self { traffic: traffic.clone(), sets: Mutex::default() }
+    }
     /// The endpoint's.
     pub(super) fn of(&self, endpoint: &Arc<EndpointState>) -> Arc<Set> {
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         let set = sets.entry(Arc::as_ptr(endpoint).addr());
         set.or_insert_with(|| {
-            Arc::new(Set { endpoint: Arc::downgrade(endpoint), connections: Mutex::default(), connecting: tokio::sync::Mutex::default() })
+            let traffic = self.traffic.clone();
+            Arc::new(Set { traffic, endpoint: Arc::downgrade(endpoint), connections: Mutex::default(), connecting: tokio::sync::Mutex::default() })
         })
         .clone()
     }
@@ -176,18 +184,28 @@ impl Set {
 
     /// A stream, on a new connection where there is none; `place` gives that its place.
     pub(super) async fn connected(&self, attempt: &Attempt, place: impl FnOnce() -> Option<Place>) -> Result<Slot, Missing> {
+        let dials = AtomicBool::new(false);
         let within = async {
             let _one_at_a_time = self.connecting.lock().await;
             match self.free() {
                 Some(slot) => Ok(slot),
-                None => self.connect(attempt, place().ok_or(Missing::Full)?).await.map_err(Missing::Failed),
+                None => {
+                    let place = place().ok_or(Missing::Full)?;
+                    dials.store(true, Ordering::Relaxed);
+                    self.connect(attempt, place).await.map_err(Missing::Failed)
+                }
             }
         };
-        timeout(attempt.policy.connect_timeout, within).await.unwrap_or(Err(Missing::Failed(ConnectError::Timeout)))
+        timeout(attempt.policy.connect_timeout, within).await.unwrap_or_else(|_| {
+            if dials.load(Ordering::Relaxed) {
+                connector::not_made(&self.traffic, &attempt.slot, &attempt.member, ConnectError::Timeout);
+            }
+            Err(Missing::Failed(ConnectError::Timeout))
+        })
     }
 
     async fn connect(&self, attempt: &Attempt, place: Place) -> Result<Slot, ConnectError> {
-        let stream = connector::dial(&attempt.slot, &attempt.member.endpoint.address, &attempt.policy).await?;
+        let (stream, opened) = connector::dial(&self.traffic, &attempt.slot, &attempt.member, &attempt.policy).await?;
         let local = stream.local_addr().ok();
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW).enable_push(false);
@@ -215,7 +233,7 @@ impl Set {
                 () = silent(pings) => {}
             }
             watched.broken.store(true, Ordering::Relaxed);
-            drop(place);
+            drop((place, opened));
         });
         let slot = connection.stream().ok_or(ConnectError::Failed)?;
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection.clone());

@@ -15,6 +15,8 @@ use isthmus_core::balance::breaker::{Noted, Resource};
 use isthmus_core::decide::{Attempt, ConnectError};
 use queue::Settled;
 
+use crate::observe::Traffic;
+
 pub(crate) use connector::dial;
 pub(crate) use h1::{Lane, Life, Pool};
 pub(crate) use h2::{Sets, Slot};
@@ -34,6 +36,7 @@ pub(crate) struct Upstream {
     pub(crate) sets: Sets,
     /// Who waits, where connections are limited.
     pub(crate) queues: Queues,
+    traffic: Arc<Traffic>,
 }
 
 /// Why there is no connection.
@@ -47,8 +50,8 @@ pub(crate) enum Missing {
 
 impl Upstream {
     /// For so many workers.
-    pub(crate) fn new(workers: usize) -> Self {
-        Self { pool: Pool::new(workers), sets: Sets::default(), queues: Queues::default() }
+    pub(crate) fn new(workers: usize, traffic: &Arc<Traffic>) -> Self {
+        Self { pool: Pool::new(workers), sets: Sets::new(traffic), queues: Queues::default(), traffic: traffic.clone() }
     }
     /// An HTTP/1 connection for an attempt: what was granted, an idle one, or a new one.
     pub(crate) async fn lane(&self, worker: usize, attempt: &Attempt, grant: Option<Grant>) -> Result<Lane, Missing> {
@@ -81,10 +84,10 @@ impl Upstream {
             pending = Some(slot.enter(Resource::Pending, limits.pending).ok_or(Missing::Full)?);
             Place::unlimited(slot)
         };
-        let dialled = dial(slot, &member.endpoint.address, policy).await;
+        let dialled = dial(&self.traffic, slot, member, policy).await;
         drop(pending);
         match dialled {
-            Ok(stream) => Ok(Lane::new(stream, place)),
+            Ok((stream, opened)) => Ok(Lane::new(stream, place, opened)),
             Err(failed) => {
                 slot.note(Noted::PendingFailed);
                 Err(Missing::Failed(failed))
