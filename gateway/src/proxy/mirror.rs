@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use isthmus_core::balance::breaker::Resource;
 use isthmus_core::balance::{Ledger, UpstreamProtocol};
 use isthmus_core::decide::{Attempt, Exchange, RequestHead};
 use rand::rngs::SmallRng;
@@ -68,6 +69,12 @@ pub(super) fn send(engine: &Engine, exchange: &Exchange, request: &Request, told
         let Ok(slot) = &destination.slot else { continue };
         let Some(picked) = slot.pick(None, &[], Ledger::Live, rng) else { continue };
         let Some(under_way) = engine.mirrors.enter() else { continue };
+        // A copy is a request like others where they are limited; one that does not fit is dropped.
+        let limits = &picked.policy.limits;
+        let request_permit = limits.counts_requests().then(|| slot.enter(Resource::Request, limits.requests));
+        if matches!(request_permit, Some(None)) {
+            continue;
+        }
         let protocol = match picked.policy.protocol {
             UpstreamProtocol::SameAsClient if request.version == super::request::Version::Http2 => UpstreamProtocol::Http2,
             UpstreamProtocol::SameAsClient => UpstreamProtocol::Http1,
@@ -84,7 +91,7 @@ pub(super) fn send(engine: &Engine, exchange: &Exchange, request: &Request, told
         tokio::spawn(async move {
             let _in_flight = attempt.member.state.enter();
             let _ = tokio::time::timeout(LIMIT, copy.run(&upstream, &attempt)).await;
-            drop(under_way);
+            drop((under_way, request_permit));
         });
     }
 }
