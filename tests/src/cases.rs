@@ -21,7 +21,7 @@ pub fn hold(cases: &[PathBuf]) {
         for _ in 0..LANES {
             scope.spawn(|| {
                 while let Some(case) = next() {
-                    if let Err(output) = play(python, &isthmus, case) {
+                    if let Err(output) = run(runner(python, &isthmus).arg(case)) {
                         failed.lock().expect("no lane panics while it reports").push((case, output));
                     }
                 }
@@ -34,10 +34,23 @@ pub fn hold(cases: &[PathBuf]) {
     assert!(failed.is_empty(), "{} of {} cases fail: {names:?}\n{told}", failed.len(), cases.len());
 }
 
-fn play(python: &str, isthmus: &Path, case: &Path) -> Result<(), String> {
-    let runner = project::root().join("tests/conformance/conform.py");
-    let run = Command::new(python).arg(runner).arg("--isthmus").arg(isthmus).arg(case).output();
-    let run = run.map_err(|e| format!("{python} cannot be started: {e}\n"))?;
+/// Plays the cases in turn through API servers, each given as `CLUSTER=KUBECONFIG`, in the network that this process is in.
+pub fn hold_served(cases: &[PathBuf], servers: &[String]) {
+    let api: Vec<&str> = servers.iter().flat_map(|server| ["--api", server.as_str()]).collect();
+    let mut runner = runner(binary::python(), &binary::isthmus());
+    let told = run(runner.args(api).args(cases).env("CONFORM_NETNS", "1"));
+    assert!(told.is_ok(), "{}", told.err().unwrap_or_default());
+}
+
+fn runner(python: &str, isthmus: &Path) -> Command {
+    let mut runner = Command::new(python);
+    runner.arg(project::root().join("tests/conformance/conform.py")).arg("--isthmus").arg(isthmus);
+    runner
+}
+
+fn run(runner: &mut Command) -> Result<(), String> {
+    let run = runner.output();
+    let run = run.map_err(|e| format!("{runner:?} cannot be started: {e}\n"))?;
     if run.status.success() {
         return Ok(());
     }

@@ -1,12 +1,12 @@
 //! API servers as sources, against three real ones: what is found, what a loss does not take away, members that come,
 //! change and go, input that is bad, and a start with every API server down.
 //!
-//! One set of servers serves all of these tests: each has its own namespace. The test of `dark` plays in a
-//! network of its own, with servers of its own.
+//! One set of servers serves all of these tests: each has its own namespace. The tests of `dark` and `cases`
+//! play in a network of their own, with servers of their own.
 
 mod access;
+mod cases;
 mod dark;
-
 mod input;
 mod losses;
 mod members;
