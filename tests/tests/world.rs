@@ -55,6 +55,45 @@ fn isthmus(world: &Path, args: &[&str], good: &[i32]) -> String {
     out
 }
 
+/// Region, zone and subzone of the nodes of `tests/input/topology`, and of the two machines of `vm/httpd.yaml`.
+fn place(address: &str) -> Option<&'static str> {
+    let places = [
+        ("10.244.1.", "us-central1/z1/sz01"),
+        ("10.244.2.", "us-central2/z2/sz02"),
+        ("10.244.3.", "us-central3/z3/sz03"),
+        ("192.168.229.146", "us-central1/z1/sz01"),
+        ("192.168.229.147", "us-central2/z2/sz02"),
+    ];
+    places.iter().find(|(start, _)| address.starts_with(start)).map(|(_, place)| *place)
+}
+
+#[test]
+fn get_endpoints_shows_where_every_endpoint_and_machine_stands_l2() {
+    let world = world(&["vm/httpd.yaml"]);
+    let rows = isthmus(world.path(), &["get", "endpoints", "-o", "json"], &[0]);
+    let rows: Vec<Value> = serde_json::from_str(&rows).expect("JSON");
+    let wide = isthmus(world.path(), &["get", "endpoints", "-o", "wide"], &[0]);
+    let mut seen = std::collections::BTreeSet::new();
+    for row in &rows {
+        let address = row["endpoint"].as_str().expect("an address");
+        let place = place(address);
+        assert_eq!(row["locality"].as_str(), place, "{row}");
+        let place = place.unwrap_or_default();
+        assert!(wide.lines().any(|line| line.starts_with(address) && line.contains(place)), "{address} {place}: {wide}");
+        seen.insert((row["cluster"].as_str().unwrap_or_default(), place));
+    }
+    assert_eq!(seen.len(), 4, "three clusters, the first one of which tells of machines in two regions: {seen:?}");
+    assert!(rows.len() > 25, "{}", rows.len());
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_told() {
+    let world = world(&[]);
+    std::fs::remove_dir(world.path().join("rules")).expect("a temporary folder can be written");
+    let told = isthmus(world.path(), &["get", "problems"], &[0]);
+    assert!(told.contains("ISM0211") && told.contains("cluster cluster1 cannot be read") && told.contains("rules"), "{told}");
+}
+
 /// What `explain` must say for a request to one host, and what it must not.
 struct Row {
     name: &'static str,

@@ -89,12 +89,12 @@ impl Registry {
         self.secret_events
     }
 
-    /// One for each cluster whose API server was never listed.
+    /// One for each cluster that was never listed.
     pub(super) fn failures(&self) -> impl Iterator<Item = Problem> {
-        self.settings.clusters.iter().filter(|cluster| self.is_server(cluster)).filter_map(|cluster| {
+        self.settings.clusters.iter().filter_map(|cluster| {
             let Status::Failed(reason) = self.status(cluster) else { return None };
             let message = format!("cluster {cluster} cannot be read, and nothing of it is known: {reason}");
-            Some(Problem::new(Severity::Error, "ISM0211", message).hint("mend its kubeconfig or its rights; it is tried again"))
+            Some(Problem::new(Severity::Error, "ISM0211", message))
         })
     }
 
