@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, Labels, ObjectRef};
-use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::join::{self, ByName, Cluster, Namespace, Node, Pod, PodFact, ServiceFact, SliceFact};
 use isthmus_core::model::Workload;
 use smallvec::SmallVec;
@@ -317,17 +316,6 @@ impl Registry {
             self.changes.all = true;
         }
     }
-}
-
-/// One for each slice that belongs to a Service which its cluster does not have.
-pub(super) fn without_service(cluster: &Cluster) -> impl Iterator<Item = Problem> {
-    let alone = cluster.all_slices().filter(|(ns, service, _)| cluster.services().get(ns, service).is_none());
-    alone.flat_map(move |(_, service, slices)| {
-        slices.iter().map(move |slice| {
-            let message = format!("not used: there is no Service {service} in {}", cluster.id);
-            Problem { object: Some((*slice.object).clone()), ..Problem::new(Severity::Info, "ISM0210", message) }
-        })
-    })
 }
 
 /// What a pod's endpoints share, where that differs from what they did: its place became known, or another.

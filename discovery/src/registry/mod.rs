@@ -13,6 +13,7 @@ mod networks;
 mod ourselves;
 mod overlap;
 mod probing;
+mod problems;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -224,22 +225,6 @@ impl Registry {
             self.names.send_replace(Arc::new(all));
         }
         (self.world.clone(), changes)
-    }
-
-    /// Everything wrong that is known here: files, objects, duplicates; by source and file.
-    pub fn problems(&self) -> Vec<Problem> {
-        self.file_problems
-            .values()
-            .chain(self.object_problems.values())
-            .flatten()
-            .cloned()
-            .chain(self.overlap.problems())
-            .chain(self.copies.problems(&self.world.documents))
-            .chain(self.conflicts.values().flatten().cloned())
-            .chain(self.network_problems())
-            .chain(self.failures())
-            .chain(self.clusters.iter().flat_map(clusters::without_service))
-            .collect()
     }
 
     /// True when every configured cluster has been listed or cannot be read, the config cluster having been listed.

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::Kind;
-use isthmus_config::problem::{Problem, Severity};
 
 use super::Registry;
 use crate::source::{Partition, RESTORED, SourceId, Status, Via};
@@ -87,15 +86,6 @@ impl Registry {
     /// What became of members so far.
     pub fn secret_events(&self) -> SecretEvents {
         self.secret_events
-    }
-
-    /// One for each cluster that was never listed.
-    pub(super) fn failures(&self) -> impl Iterator<Item = Problem> {
-        self.settings.clusters.iter().filter_map(|cluster| {
-            let Status::Failed(reason) = self.status(cluster) else { return None };
-            let message = format!("cluster {cluster} cannot be read, and nothing of it is known: {reason}");
-            Some(Problem::new(Severity::Error, "ISM0211", message))
-        })
     }
 
     /// Remembers why a cluster is lost; `news` where it was not before.

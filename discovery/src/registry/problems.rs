@@ -1,0 +1,46 @@
+//! Everything wrong that is known of what exists: what sources told, what the admission rules refuse, and what only shows
+//! where objects stand side by side.
+
+use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::join::Cluster;
+
+use super::Registry;
+use crate::source::Status;
+
+impl Registry {
+    /// Everything wrong that is known here: files, objects, duplicates; by source and file.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.file_problems
+            .values()
+            .chain(self.object_problems.values())
+            .flatten()
+            .cloned()
+            .chain(self.overlap.problems())
+            .chain(self.copies.problems(&self.world.documents))
+            .chain(self.conflicts.values().flatten().cloned())
+            .chain(self.network_problems())
+            .chain(self.failures())
+            .chain(self.clusters.iter().flat_map(without_service))
+            .collect()
+    }
+
+    /// One for each cluster that was never listed.
+    fn failures(&self) -> impl Iterator<Item = Problem> {
+        self.settings.clusters.iter().filter_map(|cluster| {
+            let Status::Failed(reason) = self.status(cluster) else { return None };
+            let message = format!("cluster {cluster} cannot be read, and nothing of it is known: {reason}");
+            Some(Problem::new(Severity::Error, "ISM0211", message))
+        })
+    }
+}
+
+/// One for each slice that belongs to a Service which its cluster does not have.
+fn without_service(cluster: &Cluster) -> impl Iterator<Item = Problem> {
+    let alone = cluster.all_slices().filter(|(ns, service, _)| cluster.services().get(ns, service).is_none());
+    alone.flat_map(move |(_, service, slices)| {
+        slices.iter().map(move |slice| {
+            let message = format!("not used: there is no Service {service} in {}", cluster.id);
+            Problem { object: Some((*slice.object).clone()), ..Problem::new(Severity::Info, "ISM0210", message) }
+        })
+    })
+}
