@@ -74,8 +74,26 @@ backend one
     return ["haproxy", "-f", str(folder / "haproxy.cfg")]
 
 
-def envoy(binary):
-    """Envoy with what Istio sends to a gateway."""
+# The policies of a DestinationRule, as its YAML and as what Istio makes of it for Envoy.
+POLICY = """{connectionPool: {tcp: {maxConnections: 1000, connectTimeout: 1s}, http: {http1MaxPendingRequests: 1000, http2MaxRequests: 1000, maxRetries: 100}},
+    outlierDetection: {consecutive5xxErrors: 5, interval: 1s, baseEjectionTime: 60s, maxEjectionPercent: 100},
+    loadBalancer: {simple: LEAST_REQUEST, localityLbSetting: {enabled: true}}}"""
+ENVOY_POLICY = {
+    "connect_timeout": "1s",
+    "circuit_breakers": {"thresholds": [{"max_connections": 1000, "max_pending_requests": 1000, "max_requests": 1000, "max_retries": 100,
+                                         "track_remaining": True}]},
+    "outlier_detection": {"consecutive_5xx": 5, "enforcing_consecutive_5xx": 100, "consecutive_gateway_failure": 0,
+                          "enforcing_consecutive_gateway_failure": 0, "interval": "1s", "base_ejection_time": "60s", "max_ejection_percent": 100,
+                          "enforcing_success_rate": 0},
+    "common_lb_config": {"locality_weighted_lb_config": {}, "healthy_panic_threshold": {"value": 0}}}
+
+
+def ports_of(to):
+    return to if isinstance(to, list) else [to]
+
+
+def envoy(binary, policy=None):
+    """Envoy with what Istio sends to a gateway; `policy` is laid over its cluster."""
     def start(folder, port, to, routes):
         kind = "type.googleapis.com/envoy.extensions."
         http = kind + "filters.http."
@@ -113,15 +131,16 @@ def envoy(binary):
                                                          "max_retries": wide, "track_remaining": True}]},
                     "common_lb_config": {"locality_weighted_lb_config": {}},
                     "load_assignment": {"cluster_name": name, "endpoints": [{"load_balancing_weight": 1, "lb_endpoints": [
-                        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": to}}}}]}]}}]}}
+                        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": p}}}} for p in ports_of(to)]}]},
+                    **(policy or {})}]}}
         (folder / "envoy.json").write_text(json.dumps(config))
         return [binary, "-c", str(folder / "envoy.json"), "--concurrency", "1", "--use-dynamic-base-id", "--file-flush-interval-msec", "1000",
                 "--disable-hot-restart", "-l", "error"]
     return start
 
 
-def isthmus(binary):
-    """Isthmus with the access log on, in Istio's text format as the others log text."""
+def isthmus(binary, policy=None):
+    """Isthmus with the access log on, in Istio's text format as the others log text; `policy` is a DestinationRule's trafficPolicy."""
     def start(folder, port, to, routes):
         cluster = folder / "clusters" / "local"
         shutil.rmtree(folder / "clusters", ignore_errors=True)
@@ -150,7 +169,7 @@ spec:
   hosts: [{HOST}]
   resolution: STATIC
   ports: [{{number: 80, name: http, protocol: HTTP}}]
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {to}}}}}]
+  endpoints: [{", ".join(f"{{address: 127.0.0.1, ports: {{http: {p}}}}}" for p in ports_of(to))}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -160,5 +179,14 @@ spec:
   gateways: [bench]
   http:
 {rules}""")
+        if policy:
+            (cluster / "policy.yaml").write_text(f"""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: bench, namespace: bench}}
+spec:
+  host: {HOST}
+  trafficPolicy: {policy}
+""")
         return [str(pathlib.Path(binary).resolve()), "run", "--config", str(folder / "isthmus.yaml")]
     return start

