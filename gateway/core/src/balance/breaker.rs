@@ -6,10 +6,12 @@
 //! them; elsewhere the endpoints' own counts tell them.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::slot::Slot;
+use super::window::Window;
 
 /// The limits of a backend; `None` is none, since Istio takes 0 as unset (contract 1.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,9 @@ impl Limits {
     /// Whether requests in flight are to be counted.
     pub fn counts_requests(&self) -> bool {
         self.requests.is_some() || self.budget.is_some()
+    }
+    fn interval(&self) -> Option<Duration> {
+        self.budget.map(|budget| budget.interval).filter(|interval| !interval.is_zero())
     }
     /// How many retries there may be beside so many requests, in flight or waiting (contract/envoy.md 1.4).
     pub fn retries_beside(&self, requests: u32) -> Option<u32> {
@@ -60,6 +65,9 @@ impl fmt::Display for Limits {
         if let Some(budget) = self.budget {
             let percent = f64::from(budget.thousandths) / 1000.0;
             write!(f, "{}retryBudget {percent}% and at least {}", if first { "" } else { ", " }, budget.least)?;
+            if !budget.interval.is_zero() {
+                write!(f, ", of requests within {:?}", budget.interval)?;
+            }
         }
         Ok(())
     }
@@ -72,6 +80,8 @@ pub struct Budget {
     pub thousandths: u32,
     /// So many in any case (minRetryConcurrency).
     pub least: u32,
+    /// The requests of so long a time count, instead of those in flight and waiting (budgetInterval); zero for the latter.
+    pub interval: Duration,
 }
 
 impl Budget {
@@ -146,6 +156,7 @@ pub(super) struct Breaker {
     retries: Meter,
     pending_failed: AtomicU64,
     connections_served: AtomicU64,
+    begun: OnceLock<Box<Window>>,
 }
 
 impl Breaker {
@@ -204,8 +215,18 @@ impl Slot {
         self.breaker().meter(resource).overflow.fetch_add(1, Ordering::Relaxed);
     }
     /// A retry, where limit or budget allow it; `None` counts as overflow.
-    pub fn enter_retry(self: &Arc<Self>, limits: &Limits) -> Option<Permit> {
-        self.enter(Resource::Retry, limits.retries_beside(self.busy()))
+    pub fn enter_retry(self: &Arc<Self>, limits: &Limits, now: Instant) -> Option<Permit> {
+        let requests = match limits.interval() {
+            Some(interval) => self.breaker().begun.get().map_or(0, |begun| begun.sum(now, interval)),
+            None => self.busy(),
+        };
+        self.enter(Resource::Retry, limits.retries_beside(requests))
+    }
+    /// A request begins, where a budget looks at how many did.
+    pub fn begin_request(&self, limits: &Limits, now: Instant) {
+        if let Some(interval) = limits.interval() {
+            self.breaker().begun.get_or_init(Box::default).count(now, interval);
+        }
     }
     /// Counts what happened.
     pub fn note(&self, noted: Noted) {
@@ -237,7 +258,10 @@ impl Slot {
             connections: breaker.connections.now(limits.connections),
             pending: breaker.pending.now(limits.pending),
             requests,
-            retries: breaker.retries.now(limits.retries_beside(self.busy())),
+            retries: breaker.retries.now(limits.retries_beside(match limits.interval() {
+                Some(_) => breaker.begun.get().map_or(0, |begun| begun.last()),
+                None => self.busy(),
+            })),
             pending_failed: breaker.pending_failed.load(Ordering::Relaxed),
             connections_served: breaker.connections_served.load(Ordering::Relaxed),
         }
@@ -325,24 +349,29 @@ mod tests {
 
     #[test]
     fn budgets_are_envoys_examples_1_4() {
-        let budget = Budget { thousandths: 20_000, least: 3 };
+        let budget = Budget { thousandths: 20_000, least: 3, interval: Duration::ZERO };
+        let now = Instant::now();
         for (requests, retries) in [(1000, 200), (5, 3), (0, 3), (19, 3), (24, 4)] {
             assert_eq!(budget.of(requests), retries, "{requests}");
         }
         let slot = slot();
         let limits = Limits { retries: Some(1), budget: Some(budget), ..Limits::NONE };
-        let retries: Vec<_> = (0..4).map(|_| slot.enter_retry(&limits)).collect();
+        let retries: Vec<_> = (0..4).map(|_| slot.enter_retry(&limits, now)).collect();
         assert_eq!(retries.iter().flatten().count(), 3, "instead of maxRetries");
         let requests: Vec<_> = (0..20).map(|_| slot.enter(Resource::Request, None)).collect();
-        assert!(slot.enter_retry(&limits).is_some(), "one more beside twenty requests");
-        assert_eq!(requests.len(), 20);
+        assert!(slot.enter_retry(&limits, now).is_some(), "one more beside twenty requests");
+        drop((requests, retries));
+        let limits = Limits { budget: Some(Budget { interval: Duration::from_secs(10), ..budget }), ..limits };
+        (0..50).for_each(|_| slot.begin_request(&limits, now));
+        let retries = |at: Instant| (0..20).map(|_| slot.enter_retry(&limits, at)).collect::<Vec<_>>().iter().flatten().count();
+        assert_eq!((retries(now), retries(now + Duration::from_secs(11))), (10, 3), "of those that began, whether or not they have ended");
     }
 
     #[test]
     fn limits_read_in_istios_words() {
         let limits = Limits { connections: Some(1), pending: Some(2), retries: Some(3), ..Limits::NONE };
         assert_eq!(limits.to_string(), "maxConnections 1, http1MaxPendingRequests 2, maxRetries 3");
-        let budget = Some(Budget { thousandths: 12_500, least: 3 });
+        let budget = Some(Budget { thousandths: 12_500, least: 3, interval: Duration::ZERO });
         assert_eq!(Limits { budget, ..limits }.to_string(), "maxConnections 1, http1MaxPendingRequests 2, retryBudget 12.5% and at least 3");
     }
 

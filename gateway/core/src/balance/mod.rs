@@ -20,6 +20,7 @@ mod suppose;
 mod tally;
 mod view;
 mod warmup;
+mod window;
 mod zones;
 
 pub use hash::{HashKey, HashTable, Hashed};

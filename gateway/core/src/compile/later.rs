@@ -139,11 +139,6 @@ fn destination_rule(object: &Object<DestinationRule>, name: &ObjectRef) -> Vec<P
             (is_later(policy.tls.as_ref()), "tls", "TLS towards endpoints"),
             (policy.tunnel.is_some(), "tunnel", "tunnels"),
             (policy.proxy_protocol.is_some(), "proxyProtocol", "PROXY headers towards endpoints"),
-            (
-                policy.retry_budget.as_ref().is_some_and(|b| b.budget_interval.is_some_and(|i| !i.0.is_zero())),
-                "retryBudget.budgetInterval",
-                "retry budgets by interval",
-            ),
         ];
         found.extend(outer.into_iter().filter(|(set, _, _)| *set).map(|(_, field, about)| (format!("{path}.{field}"), about)));
         for (i, level) in policy.port_level_settings.iter().enumerate() {

@@ -143,6 +143,7 @@ impl<'a> Effective<'a> {
             budget: self.retry_budget.map(|b| Budget {
                 thousandths: (b.percent.unwrap_or(20.0).clamp(0.0, 100.0) * 1000.0).round() as u32,
                 least: if b.min_retry_concurrency == 0 { 3 } else { b.min_retry_concurrency },
+                interval: b.budget_interval.unwrap_or_default().0,
             }),
         }
     }

@@ -211,7 +211,7 @@ impl Exchange {
         let load = self.remote.as_mut().and_then(|remote| remote.load(&view, &self.tried));
         let picked = named.or_else(|| view.pick_within(load, self.hash, avoid, ledger, rng));
         let Some(Picked { member, policy, panic }) = picked else { return self.without_endpoint(&view, now, ledger) };
-        if !self.enter(&slot, &view, ledger) {
+        if !self.enter(&slot, &view, now, ledger) {
             return self.fail(Failure::Overflow);
         }
         drop(view);
@@ -330,7 +330,7 @@ impl Exchange {
             return None;
         }
         let wait = retry.backoff(self.attempts, unit(rng));
-        if !self.enter_retry() {
+        if !self.enter_retry(now) {
             return None;
         }
         self.in_flight = None;

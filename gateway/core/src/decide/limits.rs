@@ -50,23 +50,24 @@ impl Exchange {
     }
 
     /// Counts the request in, where requests are counted; false where there are too many.
-    pub(super) fn enter(&mut self, slot: &Arc<Slot>, view: &View, ledger: Ledger) -> bool {
+    pub(super) fn enter(&mut self, slot: &Arc<Slot>, view: &View, now: Instant, ledger: Ledger) -> bool {
         let limits = &view.policy.limits;
         if ledger == Ledger::Peek || !limits.counts_requests() {
             return true;
         }
+        slot.begin_request(limits, now);
         self.holds.request = slot.enter(Resource::Request, limits.requests);
         self.holds.request.is_some()
     }
 
     /// Counts a retry in; false where there are too many, which the flags tell. The answer that asked for it stands.
-    pub(super) fn enter_retry(&mut self) -> bool {
+    pub(super) fn enter_retry(&mut self, now: Instant) -> bool {
         // Who only looks takes none.
         if self.in_flight.is_none() {
             return true;
         }
         let Some(slot) = self.slot() else { return true };
-        self.holds.retry = slot.enter_retry(&slot.view.load().policy.limits);
+        self.holds.retry = slot.enter_retry(&slot.view.load().policy.limits, now);
         if self.holds.retry.is_none() {
             self.flags.set(Flag::Overflow);
         }
