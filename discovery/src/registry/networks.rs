@@ -37,11 +37,13 @@ impl Registry {
         if renamed {
             self.gateway_answers.retain(|name, _| found.names.contains(name));
         }
+        if found.gateways != self.gateways.gateways {
+            info!(gateways = found.gateways.len(), "gateways between networks differ");
+        }
         self.gateways = found;
         if networks == self.networks {
             return renamed;
         }
-        info!(gateways = self.gateways.gateways.len(), "gateways between networks differ");
         let before = std::mem::replace(&mut self.networks, networks);
         // One look at each endpoint: gateways differ seldom, and an index would be paid for by every change of an endpoint.
         let differs = |e: &Arc<isthmus_core::model::Endpoint>| before.passage(e) != self.networks.passage(e);

@@ -135,7 +135,7 @@ fn policies_are_told_in_words_and_edits_as_differences() {
             assert!(route.words.iter().any(|w| w == words), "{words:?} in {:#?}", route.words);
         }
         let edit = |what: &str| route.edits.iter().find(|e| e.of == "request" && e.what == what).and_then(|e| e.after.clone());
-        assert_eq!((edit("path").as_deref(), edit("x-tester").as_deref()), (Some("/new"), Some("yes")), "{:#?}", route.edits);
+        assert_eq!((edit("path").as_deref(), edit("x-tester").as_deref()), (Some("/newx"), Some("yes")), "{:#?}", route.edits);
     });
 }
 

@@ -149,4 +149,38 @@ mod tests {
         assert_eq!(server_name(&key("v1")), "outbound_.80_.v1_.reviews.default.svc.cluster.local");
         assert_eq!(server_name(&key("")), "outbound_.80_._.reviews.default.svc.cluster.local");
     }
+
+    #[test]
+    fn only_what_takes_mutual_tls_is_reached_through_a_gateway_m37_ex94() {
+        use ServiceKind::{External, Internal, Kubernetes};
+        let way = |address| NetworkGateway { address, network: "n2".into(), cluster: "c2".into() };
+        let found = way(crate::model::Address::Socket(([192, 0, 2, 1], 15443).into()));
+        let lost = way(crate::model::Address::Unresolved("ew.example.com".into(), 15443));
+        let endpoint = |kind, mode: Option<&str>, account: &str, gateway: &NetworkGateway| Endpoint {
+            address: crate::model::Address::Socket(([10, 0, 0, 1], 80).into()),
+            port_name: "http".into(),
+            weight: 1,
+            health: Health::Healthy,
+            workload: Arc::new(Workload {
+                network: "n2".into(),
+                labels: Arc::new(mode.iter().map(|m| (TLS_MODE.into(), (*m).into())).collect()),
+                service_account: account.into(),
+                ..Workload::default()
+            }),
+            source: Arc::new(isthmus_config::object::ObjectRef::new(kind, "app", "a")),
+            passage: Some(Arc::new(Passage::Behind(crate::model::Gateways { list: vec![gateway.clone()], scale: 1 }))),
+        };
+        let (pod, entry) = (Kind::EndpointSlice, Kind::WorkloadEntry);
+        for (name, service, endpoint, mutual_tls, want) in [
+            ("a labelled pod", Kubernetes, endpoint(pod, Some("istio"), "", &found), true, None),
+            ("we do not", Kubernetes, endpoint(pod, Some("istio"), "", &found), false, Some(Unreachable::WeSpeakPlaintext)),
+            ("a pod's account says nothing", Kubernetes, endpoint(pod, None, "a", &found), true, Some(Unreachable::ItSpeaksPlaintext)),
+            ("disabled", Kubernetes, endpoint(entry, Some("disabled"), "a", &found), true, Some(Unreachable::ItSpeaksPlaintext)),
+            ("an entry's account", Internal, endpoint(entry, None, "a", &found), true, None),
+            ("Ex 94", External, endpoint(entry, Some("istio"), "a", &found), true, Some(Unreachable::ItSpeaksPlaintext)),
+            ("no address yet", Kubernetes, endpoint(pod, Some("istio"), "", &lost), true, Some(Unreachable::NoAddress)),
+        ] {
+            assert_eq!(unreachable(&endpoint, service, mutual_tls), want, "{name}");
+        }
+    }
 }

@@ -288,6 +288,9 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
         _ => None,
     };
     told.lined_up = place::lined_up(&view);
+    if view.eligible().next().is_some() {
+        told.lined_up += &words::left_out(&view);
+    }
     let standings = view.standings();
     told.priorities = PriorityTold::of(&view, &standings);
     let odds = odds(&view, hashed.as_deref());

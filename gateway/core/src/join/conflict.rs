@@ -9,6 +9,7 @@ use isthmus_config::problem::{Problem, Severity};
 
 use super::facts::{Cluster, Facts, ServiceFact};
 use super::merge::{is_cluster_local, kubernetes_name};
+use crate::model::Port;
 
 /// What clusters disagree on, of the Kubernetes Service of that host name.
 pub fn conflicts(facts: &Facts<'_>, host: &Hostname) -> Vec<Problem> {
@@ -43,6 +44,10 @@ pub fn conflicts(facts: &Facts<'_>, host: &Hostname) -> Vec<Problem> {
 }
 
 fn differences(first: &ServiceFact, other: &ServiceFact) -> Vec<String> {
+    let alike = |(a, b): (&Port, &Port)| (a.number, &a.name) == (b.number, &b.name);
+    if first.form == other.form && first.ports.len() == other.ports.len() && first.ports.iter().zip(&other.ports).all(alike) {
+        return Vec::new();
+    }
     let ports = |s: &ServiceFact| s.ports.iter().map(|p| (p.number, p.name.clone())).collect::<BTreeSet<_>>();
     let told = |s: &ServiceFact| ports(s).iter().map(|(number, name)| format!("{number}/{name}")).collect::<Vec<_>>().join(" ");
     let mut differences = Vec::new();
