@@ -4,23 +4,25 @@ use std::sync::Arc;
 
 use isthmus_config::kubernetes::{PortOrName, Service, ServicePort, ServiceType};
 use isthmus_config::name::Hostname;
-use isthmus_config::object::{Labels, Object};
+use isthmus_config::object::Object;
 use isthmus_core::join::{Form, Outside, ServiceFact};
 use isthmus_core::model::{Distribution, ExportTo, Port, Protocol, TargetPort};
+
+use super::Interner;
 
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 const NODE_SELECTOR: &str = "traffic.istio.io/nodeSelector";
 const PERSISTENT_SESSION: &str = "istio.io/persistent-session";
 
-pub(super) fn fact(object: &Object<Service>) -> ServiceFact {
+pub(super) fn fact(object: &Object<Service>, interner: &mut Interner) -> ServiceFact {
     let (meta, spec) = (&object.meta, &object.spec);
     let external = spec.r#type == ServiceType::ExternalName;
     ServiceFact {
-        namespace: meta.namespace.clone(),
+        namespace: interner.text(&meta.namespace),
         name: meta.name.clone(),
-        labels: meta.labels.clone(),
+        labels: interner.labels(&meta.labels),
         // Kubernetes ignores an ExternalName Service's selector, and so does Istio.
-        selector: if external { Labels::new() } else { spec.selector.clone() },
+        selector: if external { Arc::default() } else { interner.labels(&spec.selector) },
         ports: spec.ports.iter().map(port).collect(),
         export_to: meta.annotations.get(EXPORT_TO).map(|list| {
             let items: Vec<&str> = list.split(',').map(str::trim).filter(|i| !i.is_empty()).collect();

@@ -55,8 +55,8 @@ fn service(name: &str, ports: &[u16], alias: Option<&str>, hidden: bool) -> Arc<
         ports: ports.iter().map(port).collect(),
         export_to: if hidden { ExportTo::Nobody } else { ExportTo::All },
         alias: alias.map(|a| Hostname::new(&format!("{a}.app.svc.cluster.local"))),
-        labels: BTreeMap::new(),
-        selector: BTreeMap::new(),
+        labels: Arc::default(),
+        selector: Arc::default(),
         distribution: None,
         unmet: Vec::new(),
         object: ObjectRef::new(Kind::Service, "app", name),
@@ -122,7 +122,7 @@ fn apply(world: &mut World, (kind, which, variant): Step, changes: &mut Changes)
             let mut own = (*service("own", &[80, 81], None, false)).clone();
             own.hostname = Hostname::new("own.gw.svc.cluster.local");
             own.namespace = "gw".into();
-            own.selector = BTreeMap::from([("istio".into(), "ingressgateway".into())]);
+            own.selector = Arc::new(BTreeMap::from([("istio".into(), "ingressgateway".into())]));
             own.ports[0].target = if variant < 6 { TargetPort::Number(8080) } else { TargetPort::Name("web".into()) };
             own.ports[1].target = if variant % 3 == 1 { TargetPort::Number(8080) } else { TargetPort::Same };
             let host = own.hostname.clone();

@@ -72,10 +72,10 @@ pub struct ServiceFact {
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
-    /// Its labels.
-    pub labels: Labels,
-    /// Its pod selector.
-    pub selector: Labels,
+    /// Its labels, shared by all that carry the same.
+    pub labels: Arc<Labels>,
+    /// Its pod selector, shared likewise.
+    pub selector: Arc<Labels>,
     /// Its ports, with protocols (P-1).
     pub ports: Vec<Port>,
     /// Who may see it, where it says so itself (M-5).

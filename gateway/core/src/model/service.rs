@@ -150,9 +150,9 @@ pub struct Service {
     /// ExternalName: the host that this one stands for (V-26).
     pub alias: Option<Hostname>,
     /// Labels of the Kubernetes Service.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// Its pod selector; empty for entries without one.
-    pub selector: Labels,
+    pub selector: Arc<Labels>,
     /// Which endpoints it wants its callers to prefer (L-25).
     pub distribution: Option<Distribution>,
     /// What it asks for and does not get.
