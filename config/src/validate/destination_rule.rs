@@ -177,6 +177,12 @@ fn load_balancer(c: &mut Checker<'_>, lb: &LoadBalancerSettings, outlier: bool) 
             c.error("warmupDurationSecs", "cannot stand beside warmup");
         }
     }
+    if lb.consistent_hash.is_some() || matches!(lb.simple, Some(SimpleLb::Random | SimpleLb::Passthrough)) {
+        for (field, _) in [("warmup", lb.warmup.is_some()), ("warmupDurationSecs", lb.warmup_duration_secs.is_some())].iter().filter(|(_, set)| *set)
+        {
+            c.warning(field, "warming up has an effect only with ROUND_ROBIN and LEAST_REQUEST");
+        }
+    }
     c.some("warmup", lb.warmup.as_ref(), |c, warmup| {
         if warmup.duration.is_none() {
             c.error("duration", "is needed");

@@ -152,6 +152,8 @@ fn a_destination_rule_is_as_contract_1_5_says() {
         (tls("mode: SIMPLE"), "IST0128", at("tls")),
         (policy("portLevelSettings: [{port: {number: 1}, tls: {mode: SIMPLE}}]"), "IST0129", at("portLevelSettings[0].tls")),
         (lb("localityLbSetting: {failover: [{from: a, to: b}]}"), "IST0133", at("loadBalancer.localityLbSetting")),
+        (lb("simple: RANDOM, warmup: {duration: 1s}"), "IST0133", at("loadBalancer.warmup")),
+        (lb("consistentHash: {useSourceIp: true}, warmupDurationSecs: 1s"), "IST0133", at("loadBalancer.warmupDurationSecs")),
         ("spec: {host: a, workloadSelector: {}}".into(), "IST0133", "spec.workloadSelector".into()),
     ];
     warns("DestinationRule", &accepted.each_ref().map(|(text, code, path): &(String, &str, String)| (text.as_str(), *code, path.as_str())));

@@ -305,6 +305,7 @@ impl EndpointTold {
         let workload = &member.endpoint.workload;
         let health = match member.endpoint.health {
             Health::Healthy if member.state.is_ejected() => "ejected",
+            Health::Healthy if member.state.is_on_trial() => "on trial",
             Health::Healthy => "healthy",
             Health::Unhealthy => "unhealthy",
             Health::Draining => "draining",

@@ -169,12 +169,16 @@ pub(super) fn balancing(view: &View, hash: Option<&HashKey>) -> String {
         Some(HashKey::SourceAddress) => "the client's address".to_owned(),
         Some(HashKey::QueryParameter(name)) => format!("query parameter {name}"),
     };
-    match view.policy.lb {
+    let how = match view.policy.lb {
         Lb::RoundRobin => "in turn, by weight (ROUND_ROBIN)".to_owned(),
-        Lb::LeastRequest => "the less busy of two drawn by weight (LEAST_REQUEST)".to_owned(),
+        Lb::LeastRequest => "the least busy of up to 8, the less busy of two of more, by weight (LEAST_REQUEST)".to_owned(),
         Lb::Random => "any (RANDOM)".to_owned(),
         Lb::RingHash { .. } => format!("by {by} on a hash ring"),
         Lb::Maglev { .. } => format!("by {by} in a Maglev table"),
         Lb::Passthrough => "PASSTHROUGH, which a gateway cannot serve".to_owned(),
+    };
+    match view.policy.warm_up {
+        Some(warm_up) => format!("{how}; new endpoints warm up for {:?}", warm_up.window),
+        None => how,
     }
 }
