@@ -47,15 +47,18 @@ fn a_kubeconfig_that_cannot_be_used_fails_its_cluster_alone_and_is_read_again() 
     std::fs::set_permissions(at("plugin"), std::fs::Permissions::from_mode(0o755)).expect("a file");
     let exec = json!({"exec": {"command": at("plugin"), "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never"}});
     write("exec", &two.kubeconfig_of(&exec));
+    let hanging = json!({"exec": {"command": "sleep", "args": ["60"], "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never"}});
+    write("hanging", &two.kubeconfig_of(&hanging));
     let names = ["certificate", "expired", "garbage", "stranger", "exec", "missing"];
-    let others: Vec<String> = names.iter().map(|name| format!("{{name: {name}, kubeconfig: {}}}", at(name).display())).collect();
+    let others: Vec<String> = names.iter().chain(&["hanging"]).map(|name| format!("{{name: {name}, kubeconfig: {}}}", at(name).display())).collect();
     let settings = format!(
-        "gateway: {{cluster: cluster1}}\nclusters: [{{name: cluster1, kubeconfig: {}}}, {}]\nremoteSecrets: {{namespace: {ns}}}\n",
+        "gateway: {{cluster: cluster1}}\nclusters: [{{name: cluster1, kubeconfig: {}}}, {}]\nremoteSecrets: {{namespace: {ns}}}\nremoteTimeout: 5s\n",
         one.kubeconfig_file().display(),
         others.join(", ")
     );
     let mut view = View::of(&settings);
-    let wants = [("expired", "Unauthorized"), ("garbage", "garbage"), ("stranger", "Unauthorized"), ("missing", "No such file")];
+    let wants =
+        [("expired", "Unauthorized"), ("garbage", "garbage"), ("stranger", "Unauthorized"), ("missing", "No such file"), ("hanging", "not listed")];
     view.until("each cluster is listed or failed", |v| {
         ["cluster1", "certificate", "exec"].iter().all(|c| v.status(c) == Status::Live) && wants.iter().all(|(c, _)| failed(v, c).is_some())
     });
@@ -71,7 +74,8 @@ fn a_kubeconfig_that_cannot_be_used_fails_its_cluster_alone_and_is_read_again() 
     // What is mended is taken up, without a restart.
     names.iter().filter(|n| wants.iter().any(|(w, _)| w == *n)).for_each(|name| write(name, &two.kubeconfig("admintoken")));
     view.until("all are live", |v| names.iter().all(|c| v.status(c) == Status::Live));
-    assert_eq!(view.problems(ns), Vec::<String>::new());
+    let problems = view.problems(ns);
+    assert!(problems.len() == 1 && problems[0].contains("cluster hanging "), "{problems:?}");
     assert_eq!(view.endpoints(ns, "shop").len(), 1 + names.len());
 }
 

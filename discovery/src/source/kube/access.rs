@@ -13,7 +13,8 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster};
 use kube::{Client, Config};
-use tokio::sync::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, oneshot};
 use tower::{BoxError, ServiceExt};
 
 use super::request::Trouble;
@@ -80,7 +81,17 @@ impl Access {
 
     pub(crate) async fn client(&self) -> Result<Client, String> {
         let config = self.config().await?;
-        connect(config).map_err(|error| chain(&error))
+        let (tell, made) = oneshot::channel();
+        let runtime = Handle::current();
+        // A kubeconfig's program is waited for here: on a thread of its own, so that one that hangs holds up its cluster alone,
+        // and not our end either.
+        let making = move || {
+            let _inside = runtime.enter();
+            // Nobody waits any more where the cluster is not asked for any more.
+            let _ = tell.send(connect(config).map_err(|error| chain(&error)));
+        };
+        std::thread::Builder::new().name("kubeconfig".to_owned()).spawn(making).map_err(|error| error.to_string())?;
+        made.await.map_err(|error| error.to_string())?
     }
 }
 
