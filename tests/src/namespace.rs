@@ -23,14 +23,14 @@ const INSIDE: &str = "ISTHMUS_TEST_NAMESPACE";
 #[derive(Debug)]
 pub struct Network(());
 
-/// True in a test that has a network to itself.
-pub fn is_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
+/// The test that this process plays in a network of its own, if it is such a process.
+pub fn playing() -> Option<String> {
+    std::env::var(INSIDE).ok()
 }
 
 /// Runs `body` in a network of its own; `test` is the path of the calling test as the test runner prints it.
 pub fn inside(test: &str, body: impl FnOnce(&Network)) {
-    if is_inside() {
+    if playing().is_some() {
         let network = Network(());
         network.prepare();
         body(&network);
@@ -38,7 +38,7 @@ pub fn inside(test: &str, body: impl FnOnce(&Network)) {
     }
     let me = std::env::current_exe().expect("a process knows its program");
     let arguments = ["--exact", test, "--nocapture", "--test-threads", "1"];
-    let run = Command::new("unshare").args(["--user", "--map-root-user", "--net"]).arg(me).args(arguments).env(INSIDE, "1").output();
+    let run = Command::new("unshare").args(["--user", "--map-root-user", "--net"]).arg(me).args(arguments).env(INSIDE, test).output();
     let run = run.expect("this test needs unshare: apt-get install util-linux");
     let told = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{told}");

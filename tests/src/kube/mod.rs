@@ -54,7 +54,7 @@ pub struct ApiServer {
 pub struct Servers(pub Vec<ApiServer>);
 
 static SERVERS: LazyLock<RwLock<Servers>> = LazyLock::new(|| {
-    let folder = binary::scratch(if network::is_inside() { "kube-apart" } else { "kube" });
+    let folder = binary::scratch(&format!("kube{}", network::playing().unwrap_or_default().replace("::", "-")));
     let names = ["cluster1", "cluster2", "cluster3"].into_iter().enumerate();
     let mut servers: Vec<ApiServer> = names.map(|(i, name)| ApiServer::new(name, i, &folder)).collect();
     servers.iter_mut().for_each(ApiServer::launch);

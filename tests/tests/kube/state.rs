@@ -1,7 +1,9 @@
 //! What disk keeps of API servers: a start with all of them down serves from it, and damage is never trusted.
 
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
+use isthmus_config::object::Kind;
 use isthmus_discovery::Status;
 use isthmus_tests::kube::{View, istio, remote_secret, servers, slice};
 use isthmus_tests::wait;
@@ -10,6 +12,17 @@ use serde_json::json;
 use super::{Reached, settings_by};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until what the view has listed since then is on disk: it is written on a thread of its own.
+fn written(view: &View, state: &Path, since: SystemTime) {
+    // A file's time is a tick behind.
+    let since = since - Duration::from_millis(20);
+    for (source, kind, _) in view.registry.statuses().filter(|(_, kind, _)| *kind != Kind::Secret) {
+        let path = state.join(format!("{source}/{kind}.state"));
+        let is_new = || std::fs::metadata(&path).and_then(|m| m.modified()).is_ok_and(|at| at >= since);
+        assert!(wait::holds(PATIENCE, is_new), "{} is not written", path.display());
+    }
+}
 
 #[test]
 fn a_start_with_every_api_server_down_serves_what_disk_kept() {
@@ -34,6 +47,7 @@ fn a_start_with_every_api_server_down_serves_what_disk_kept() {
     let slices = state.path().join("cluster2/EndpointSlice.state");
     let kept = wait::holds(PATIENCE, || std::fs::read_to_string(&slices).is_ok_and(|t| t.contains("10.2.0.2")));
     assert!(kept, "the change is on disk");
+    written(&view, state.path(), SystemTime::UNIX_EPOCH + Duration::from_secs(1));
     drop(view);
 
     reached.iter().for_each(|r| r.between.refuse());
@@ -65,8 +79,10 @@ fn kept_state_that_is_damaged_or_of_another_version_is_set_aside_and_its_cluster
     let slices = state.path().join("cluster2/EndpointSlice.state");
     for what in ["a flipped byte", "a list that is cut off", "an older version", "nothing at all"] {
         reached.iter().for_each(|r| r.between.let_through());
+        let since = SystemTime::now();
         let mut view = View::of(&settings);
         view.settle();
+        written(&view, state.path(), since);
         // What was set aside before is written anew.
         let whole = |t: String| t.starts_with("isthmus-state 1") && t.contains("10.2.0.1") && t.contains(" E ");
         assert!(wait::holds(PATIENCE, || std::fs::read_to_string(&slices).is_ok_and(whole)), "{what}");
@@ -120,6 +136,7 @@ fn an_object_that_was_spoilt_keeps_its_last_good_version_through_a_relist_and_a_
     one.apply(&route([-20, 70]));
     view.until("both are refused", told);
     assert!(good(&view), "{:?}", view.world.documents);
+    written(&view, state.path(), SystemTime::UNIX_EPOCH + Duration::from_secs(1));
     drop(view);
 
     // From disk, with the API server down.
@@ -127,10 +144,12 @@ fn an_object_that_was_spoilt_keeps_its_last_good_version_through_a_relist_and_a_
     let mut view = View::of(&settings);
     assert!(good(&view), "{:?}", view.world.documents);
     // A whole list brings the spoilt ones again.
+    let since = SystemTime::now();
     reached.between.let_through();
     view.settle();
     view.until("both are refused again", told);
     assert!(good(&view), "{:?}", view.world.documents);
+    written(&view, state.path(), since);
     drop(view);
     // That list has taken the place of what was on disk, and the good versions are in it.
     reached.between.refuse();
