@@ -108,3 +108,39 @@ fn try_shows_who_answered() {
     let answer = wire::ask(gateway.http(), "a.test", "/").expect("it is answered");
     assert!(answer.fields.iter().all(|(n, _)| !n.starts_with("x-isthmus-")), "only a tried request is told: {answer:?}");
 }
+
+#[test]
+fn what_if_and_from_elsewhere_are_asked_of_the_running_gateway() {
+    let (backend, gateway) = start();
+    assert_eq!(wire::ask(gateway.http(), "a.test", "/").map(|m| m.status()), Some(200));
+    let down = format!("endpoint={}", backend.address.ip());
+    let run = isthmus(&gateway, &["whatif", "--down", &down]);
+    let told = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.code() == Some(79) && told.contains("backend.test:80") && told.contains("nobody: 503 UH"), "{told}");
+    let run = isthmus(&gateway, &["whatif", "--down", "zone=elsewhere"]);
+    let told = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && told.contains("takes no endpoint"), "{told}");
+    let run = isthmus(&gateway, &["explain", "http://a.test:8080/", "--from", "r9/z9/s9", "-o", "json"]);
+    let told: Value = serde_json::from_slice(&run.stdout).unwrap_or_default();
+    assert_eq!(told["from"], "r9/z9/s9", "{told:#}");
+    let run = isthmus(&gateway, &["get", "backends", "backend.test", "--matrix"]);
+    let told = String::from_utf8_lossy(&run.stdout);
+    assert!(told.contains("r1 (here)     100 %"), "{told}");
+    let run = isthmus(&gateway, &["get", "backends", "backend.test", "-o", "json"]);
+    let told: Value = serde_json::from_slice(&run.stdout).unwrap_or_default();
+    assert!(told[0]["connectMs"].as_f64().is_some_and(|ms| ms > 0.0), "connecting took a while: {told:#}");
+}
+
+#[test]
+fn http_over_a_tcp_server_is_a_finding() {
+    let ip = own_address();
+    let backend = Backend::named(ip, "one");
+    let bytes = world::server("bytes", 9000, "TCP")
+        + &world::routes("bytes", "*", &["bytes"], "  tcp:\n  - route:\n    - destination: {host: backend.test}\n");
+    let gateway = Gateway::start(ip, &(world::simple(&[backend.address]) + &bytes));
+    let problems = || String::from_utf8_lossy(&isthmus(&gateway, &["get", "problems", "-o", "json"]).stdout).into_owned();
+    assert!(!problems().contains("ISM0402"), "nobody has spoken yet");
+    assert_eq!(wire::ask(gateway.at(9000), "a.test", "/").map(|m| m.status()), Some(200));
+    let told = problems();
+    assert!(told.contains("ISM0402") && told.contains("spec.servers[0].port.protocol") && told.contains("clients speak HTTP on port 9000"), "{told}");
+}
