@@ -251,24 +251,34 @@ async fn a_tunnel_keeps_its_place() {
     until(&gateway, "all is back", |u| u.connections.used + u.requests.used == 0).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_share_the_one_connection_and_wait_for_each_other() {
+type Stream = (http::Request<h2::RecvStream>, h2::server::SendResponse<bytes::Bytes>);
+
+/// A backend of HTTP/2 that hands out its streams, each with the number of its connection.
+async fn backend2() -> (SocketAddr, mpsc::Receiver<(usize, Stream)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (tell, mut streams) = mpsc::channel(16);
+    let (tell, streams) = mpsc::channel(16);
     tokio::spawn(async move {
         let mut accepted = 0;
         while let Ok((stream, _)) = listener.accept().await {
             accepted += 1;
             let tell = tell.clone();
             tokio::spawn(async move {
-                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let Ok(mut connection) = h2::server::handshake(stream).await else { return };
                 while let Some(Ok(stream)) = connection.accept().await {
-                    tell.send((accepted, stream)).await.unwrap();
+                    if tell.send((accepted, stream)).await.is_err() {
+                        return;
+                    }
                 }
             });
         }
     });
+    (address, streams)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_share_the_one_connection_and_wait_for_each_other() {
+    let (address, mut streams) = backend2().await;
     let policy = "{tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 2, maxConcurrentStreams: 1}}";
     let gateway = limited(&[address], "HTTP2", policy, "");
     let mut clients = vec![ask(&gateway, "/0").await];
@@ -291,4 +301,40 @@ async fn streams_share_the_one_connection_and_wait_for_each_other() {
     }
     let now = usage(&gateway);
     assert_eq!((now.pending.used, now.pending.overflow, now.connections.used, now.connections.peak), (0, 1, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_of_http2_carries_so_many_requests() {
+    let (address, mut streams) = backend2().await;
+    let gateway = limited(&[address], "HTTP2", "{tcp: {maxConnections: 1}, http: {maxRequestsPerConnection: 2}}", "");
+    let mut numbers = Vec::new();
+    for n in 0..4 {
+        let mut client = ask(&gateway, &format!("/{n}")).await;
+        let (number, (_, mut respond)) = timeout(LONG, streams.recv()).await.unwrap().unwrap();
+        numbers.push(number);
+        respond.send_response(http::Response::new(()), true).unwrap();
+        assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(numbers, [1, 1, 2, 2]);
+    until(&gateway, "the second is closed as well", |u| u.connections.used == 0).await;
+    let now = usage(&gateway);
+    assert_eq!((now.connections.peak, now.connections_served), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_answers_no_ping_is_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = limited(
+        &[listener.local_addr().unwrap()],
+        "HTTP2",
+        "{http: {http2KeepAlive: {interval: 50ms, timeout: 50ms}}}",
+        "    retries: {attempts: 0}",
+    );
+    let mut client = ask(&gateway, "/").await;
+    // It shakes hands, and then does nothing more.
+    let silent = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    drop(silent);
+    until(&gateway, "it is closed", |u| u.connections.used == 0).await;
 }
