@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, ObjectRef};
 use isthmus_config::parse::parse_object;
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::kubernetes::{Interner, fact};
@@ -14,9 +16,13 @@ use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::source::kube::{Asked, Door, Resource, Server, kinds, reflect};
 use crate::source::members::Members;
-use crate::source::{Batch, Event, Partition, RESTORED, SourceId, Via};
+use crate::source::{Batch, Event, Partition, RESTORED, SourceId, Status, Via};
 use crate::state::Store;
 
+/// How long reading once may take.
+const AT_ONCE: Duration = Duration::from_secs(15);
+/// Batches that may wait.
+const WAITING: usize = 64;
 /// The first life of a source.
 const FIRST: u64 = 2;
 
@@ -27,6 +33,29 @@ pub(crate) fn start(settings: &Settings, registry: &mut Registry, tell: &Sender<
     }
     let store = settings.state.as_deref().map(Store::open).transpose()?.map(Arc::new);
     let restored = store.as_ref().map(|store| restore(settings, store, registry)).unwrap_or_default();
+    follow(settings, registry, tell, store.as_ref(), &restored);
+    Ok(())
+}
+
+/// Reads all API servers once and changes nothing; of one that cannot be read in time, what disk has kept is there.
+pub(crate) async fn read(settings: &Settings, registry: &mut Registry) {
+    let restored = settings.state.as_deref().map(|directory| restore(settings, &Store::looking(directory), registry)).unwrap_or_default();
+    let (tell, mut batches) = channel(WAITING);
+    follow(settings, registry, &tell, None, &restored);
+    let end = Instant::now() + AT_ONCE;
+    let is_read = |registry: &Registry, cluster: &ClusterId| {
+        let standing = registry.standing(cluster);
+        let answered = matches!(standing.status, Status::Live | Status::Failed(_)) || standing.last_error.is_some();
+        answered || !registry.is_server(cluster)
+    };
+    while !registry.clusters().iter().all(|cluster| is_read(registry, cluster)) {
+        let Ok(Some(batch)) = timeout_at(end, batches.recv()).await else { return };
+        registry.apply_all(batch);
+    }
+}
+
+/// Follows all API servers until nobody listens to `tell`.
+fn follow(settings: &Settings, registry: &mut Registry, tell: &Sender<Batch>, store: Option<&Arc<Store>>, restored: &BTreeMap<ClusterId, ObjectRef>) {
     let mut asked = Vec::new();
     for (cluster, access) in &settings.servers {
         let is_config = *cluster == settings.config_cluster;
@@ -40,10 +69,10 @@ pub(crate) fn start(settings: &Settings, registry: &mut Registry, tell: &Sender<
     }
     let mut running = Vec::new();
     for asked in &asked {
-        running.push(Server::follow(asked, true, tell.clone(), store.as_ref()));
+        running.push(Server::follow(asked, true, tell.clone(), store));
         if let Some(namespace) = settings.remote_secrets.as_deref().filter(|_| asked.is_config) {
             let (configured, patience) = (settings.clusters.clone(), settings.remote_timeout);
-            let mut members = Members::new(secrets(FIRST), configured, patience, tell.clone(), store.clone(), restored.clone());
+            let mut members = Members::new(secrets(FIRST), configured, patience, tell.clone(), store.cloned(), restored.clone());
             let (door, resource) = (Door::new(asked.access.clone()), Resource::remote_secrets(namespace));
             tokio::spawn(async move { reflect(&door, &resource, &mut members).await });
         }
@@ -54,7 +83,6 @@ pub(crate) fn start(settings: &Settings, registry: &mut Registry, tell: &Sender<
         let _running = running;
         ended.closed().await;
     });
-    Ok(())
 }
 
 /// Tells what disk has kept of each cluster, and returns the members among them.

@@ -32,6 +32,8 @@ pub struct Settings {
     pub families: Families,
     /// Mesh-wide settings.
     pub mesh: Arc<MeshConfig>,
+    /// The file of the mesh-wide settings, where they stand in one.
+    pub mesh_file: Option<PathBuf>,
     /// The cluster whose Istio objects are read (M-26).
     pub config_cluster: ClusterId,
     /// All clusters, in the order in which they were listed.
@@ -54,10 +56,7 @@ impl Settings {
         let Some(path) = &bootstrap.mesh_file else {
             return Ok((Self::new(bootstrap, Arc::new(bootstrap.mesh.clone())), not_yet(&bootstrap.mesh)));
         };
-        let unreadable = |error| vec![Problem::new(Severity::Error, "ISM0202", format!("meshFile {}: {error}", path.display()))];
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let (mesh, mut warnings) = MeshConfig::parse(&text, path)?;
-        warnings.extend(not_yet(&mesh));
+        let (mesh, warnings) = crate::source::mesh::read(path)?;
         Ok((Self::new(bootstrap, Arc::new(mesh)), warnings))
     }
 
@@ -108,6 +107,7 @@ impl Settings {
             pod: told("POD_NAMESPACE").zip(told("POD_NAME")),
             families: own_families(),
             mesh,
+            mesh_file: bootstrap.mesh_file.clone(),
             clusters,
             roots,
             remote_secrets: servers.contains_key(&config_cluster).then_some(secrets),
@@ -146,7 +146,7 @@ impl Settings {
 }
 
 /// What MeshConfig asks for and does not get yet.
-fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
+pub(crate) fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
     let asked = [
         ("mesh.discoverySelectors", !mesh.discovery_selectors.is_empty()),
         ("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails", mesh.default_config.gateway_topology.forward_client_cert_details.is_some()),

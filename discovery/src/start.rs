@@ -9,7 +9,7 @@ use crate::registry::Registry;
 use crate::servers;
 use crate::settings::Settings;
 use crate::source::file::{FileSource, watch};
-use crate::source::{Batch, dns};
+use crate::source::{Batch, SourceId, Via, dns, mesh};
 
 /// Batches that may wait for the reconcile loop before sources wait for it.
 const WAITING: usize = 64;
@@ -27,19 +27,47 @@ pub fn start(settings: Settings) -> std::io::Result<(Registry, Receiver<Batch>)>
         watch(source, tell.clone())?;
     }
     tokio::spawn(dns::resolve(registry.names(), tell.clone(), retry, dns::System::default()));
+    if let Some(path) = settings.mesh_file.clone() {
+        let source = SourceId(settings.config_cluster.clone(), Via::Files);
+        tokio::spawn(mesh::follow(path, source, tell.clone()));
+    }
     tokio::spawn(probe::probe(registry.targets(), tell, probe::Network));
     Ok((registry, batches))
 }
 
-/// Reads everything once, without watching, DNS or probes. `overlay` files lie over the config cluster's.
-pub fn offline(settings: Settings, overlay: Vec<PathBuf>) -> Registry {
+/// Reads everything once, without watching, DNS or probes: files, and API servers within a bounded time, else what `state`
+/// has kept of them. `overlay` files lie over the config cluster's. [`Registry::standing`] says what was read.
+pub fn offline(mut settings: Settings, overlay: Vec<PathBuf>) -> Registry {
     let config = settings.config_cluster.clone();
+    let is_laid = settings.servers.contains_key(&config) && !overlay.is_empty();
+    if is_laid {
+        settings.roots.entry(config.clone()).or_default();
+    }
     let sources = sources(&settings);
-    let mut registry = Registry::new(settings);
+    let mut registry = Registry::new(settings.clone());
     for source in sources {
-        let mut source = if source.cluster() == &config { source.with_overlay(overlay.clone()) } else { source };
+        let mut source = if source.cluster() == &config && !is_laid { source.with_overlay(overlay.clone()) } else { source };
         source.read(|batch| registry.apply_all(batch));
     }
+    if is_laid {
+        FileSource::laid(config, overlay).read(|batch| registry.apply_all(batch));
+    }
+    if settings.servers.is_empty() { registry } else { with_servers(&settings, registry) }
+}
+
+/// Reads the API servers on a thread of its own: whoever asks may stand on a runtime.
+fn with_servers(settings: &Settings, mut registry: Registry) -> Registry {
+    let read = |registry: &mut Registry| {
+        // Without a runtime nothing is read, which the registry tells.
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(servers::read(settings, registry));
+        }
+    };
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| read(&mut registry));
+        // One that broke off has read what it has read.
+        drop(reading.join());
+    });
     registry
 }
 

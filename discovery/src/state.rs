@@ -26,6 +26,8 @@ const MEMBER: &str = "member";
 #[derive(Debug)]
 pub(crate) struct Store {
     directory: PathBuf,
+    /// False where another process may write: then nothing is touched.
+    is_ours: bool,
     tell: Sender<Order>,
 }
 
@@ -57,7 +59,12 @@ impl Store {
         std::fs::create_dir_all(directory)?;
         let (tell, orders) = channel();
         std::thread::Builder::new().name("state".to_owned()).spawn(move || write(&orders))?;
-        Ok(Self { directory: directory.to_owned(), tell })
+        Ok(Self { directory: directory.to_owned(), is_ours: true, tell })
+    }
+
+    /// Only looks at what a gateway keeps there.
+    pub(crate) fn looking(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), is_ours: false, tell: channel().0 }
     }
 
     pub(crate) fn log(&self, cluster: &ClusterId, kind: Kind) -> Log {
@@ -95,6 +102,10 @@ impl Store {
                 Ok(Stored::Whole(kept)) => all.push((kind, kept)),
                 Ok(Stored::Missing) => {
                     info!(%cluster, %kind, "nothing kept on disk");
+                    return None;
+                }
+                Err(reason) if !self.is_ours => {
+                    warn!(%cluster, %kind, reason, "kept state cannot be trusted");
                     return None;
                 }
                 Err(reason) => {
@@ -231,7 +242,7 @@ mod tests {
     /// Carries out what `order` gives orders for.
     fn written(directory: &Path, order: impl FnOnce(&Store)) {
         let (tell, orders) = channel();
-        order(&Store { directory: directory.to_owned(), tell });
+        order(&Store { directory: directory.to_owned(), is_ours: true, tell });
         write(&orders);
     }
 

@@ -22,6 +22,23 @@ pub(crate) fn notes(registry: &Registry) -> Vec<String> {
     told.collect()
 }
 
+/// What was read of each API server by who reads once.
+pub(crate) fn read(registry: &Registry) -> Vec<String> {
+    let servers = registry.clusters().iter().filter(|cluster| registry.is_server(cluster));
+    let told = servers.map(|cluster| {
+        let standing = registry.standing(cluster);
+        let why = match (&standing.status, standing.last_error) {
+            (Status::Live, _) => return format!("cluster {cluster}: as its API server has it now"),
+            (_, Some((_, reason))) => reason.to_string(),
+            (Status::Stale { reason, .. } | Status::Failed(reason), None) => reason.clone(),
+            (Status::Syncing, None) => "not listed in time".to_owned(),
+        };
+        let instead = if standing.from_disk { "as `state` has kept it" } else { "not known here" };
+        format!("cluster {cluster}: {instead}, since its API server cannot be read: {why}")
+    });
+    told.collect()
+}
+
 /// For a scrape.
 pub(crate) fn gather(registry: &Registry) -> Vec<Own> {
     let all: Vec<_> = registry.clusters().iter().map(|cluster| (cluster, registry.standing(cluster))).collect();

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use isthmus_tests::gateway::{ADMIN, Gateway, own_address};
-use isthmus_tests::kube::{ApiServer, objects, servers};
+use isthmus_tests::kube::{ApiServer, alone, objects};
 use isthmus_tests::{binary, project, wait};
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ fn kubeconfig(run: &Output) -> Value {
 
 #[test]
 fn a_cluster_becomes_a_member_m20() {
-    let servers = servers();
+    let servers = alone();
     let [one, two, ..] = &servers.0[..] else { panic!("three API servers") };
     admit(two);
     // No controller fills secrets with tokens here, so the one that is made is asked for and expires.
@@ -75,7 +75,7 @@ fn a_cluster_becomes_a_member_m20() {
 
 #[test]
 fn a_token_that_lasts_is_preferred_and_what_may_not_work_is_told() {
-    let servers = servers();
+    let servers = alone();
     let [_, two, three] = &servers.0[..] else { panic!("three API servers") };
     admit(two);
     let filled = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, Labels, ObjectRef};
 use isthmus_core::join::{self, ByName, Cluster, Namespace, Node, Pod, PodFact, ServiceFact, SliceFact};
@@ -82,6 +83,19 @@ impl Registry {
         let entries = cluster.into_iter().flat_map(|c| c.workload_entries.iter());
         let all: Vec<_> = entries.map(|(ns, name, _)| ObjectRef::new(Kind::WorkloadEntry, ns.clone(), name.clone())).collect();
         all.into_iter().for_each(|object| self.show_workload_entry(object));
+    }
+
+    /// Mesh-wide settings reach everything: all is joined and compiled again.
+    pub(super) fn take_mesh(&mut self, mesh: Arc<MeshConfig>) {
+        if self.settings.mesh == mesh {
+            return;
+        }
+        self.settings.mesh = mesh.clone();
+        self.mesh = self.settings.joining();
+        Arc::make_mut(&mut self.world).mesh = mesh;
+        (self.changes.all, self.gateways_touched) = (true, true);
+        let shown: Vec<ClusterId> = self.clusters.iter().map(|c| c.id.clone()).collect();
+        shown.iter().for_each(|id| self.retell(id));
     }
 
     /// Makes the workloads of all pods again and touches all services of the cluster: its network or first list came.

@@ -176,6 +176,7 @@ impl Registry {
                 self.file_problems.insert((source, file), problems);
             }
             Event::Resolved(name, addresses) => self.resolve(name, addresses),
+            Event::Mesh(mesh) => self.take_mesh(mesh),
             Event::Probed(entry, address, verdict) => self.take_verdict(entry, &address, verdict),
         }
     }

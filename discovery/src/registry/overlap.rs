@@ -56,7 +56,7 @@ impl Overlap {
 
     /// One for each object whose file's version does not count.
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
-        let twice = self.versions.iter().filter(|(_, versions)| versions.len() > 1);
+        let twice = self.versions.iter().filter(|(_, versions)| versions.contains_key(&Via::Server) && versions.contains_key(&Via::Files));
         twice.filter_map(|((cluster, object), versions)| {
             let origin = match versions.values().last()? {
                 Fact::Istio(_, document) => document.origin().clone(),
@@ -111,6 +111,8 @@ mod tests {
         assert!(matches!(overlap.forget(&files, &object), Left::Nothing));
         assert!(overlap.take(&server, &fact("server")) && !overlap.take(&files, &fact("file")));
         assert!(matches!(overlap.forget(&files, &object), Left::Same));
+        assert!(overlap.take(&SourceId("c".into(), Via::Overlay), &fact("laid over it")) && overlap.problems().count() == 0);
+        assert!(!overlap.take(&server, &fact("server")), "what is laid over it counts");
         assert!(Overlap::default().take(&server, &fact("server")), "a cluster that is read in one way");
     }
 }

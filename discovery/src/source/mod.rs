@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, ObjectRef};
 use isthmus_config::parse::Document;
@@ -21,6 +22,7 @@ pub(crate) mod dns;
 pub mod file;
 pub(crate) mod kube;
 pub(crate) mod members;
+pub(crate) mod mesh;
 
 /// Who tells: what the files or the API server of one cluster hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +32,8 @@ pub struct SourceId(pub ClusterId, pub Via);
 /// counts where both give one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Via {
+    /// Files laid over it to see what they would do.
+    Overlay,
     /// Its API server.
     Server,
     /// Directories and files.
@@ -114,6 +118,8 @@ pub enum Event {
     Problems(SourceId, Arc<str>, Vec<Problem>),
     /// The addresses of a name, the one to dial first in front; none where DNS knows no such name any more.
     Resolved(Arc<str>, Arc<[IpAddr]>),
+    /// The mesh-wide settings are now these.
+    Mesh(Arc<MeshConfig>),
     /// What probing has found of a WorkloadEntry at this address.
     Probed(Entry, Arc<str>, Verdict),
 }

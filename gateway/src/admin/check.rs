@@ -62,6 +62,8 @@ pub(crate) struct Findings {
     pub(crate) problems: Vec<Problem>,
     /// Where each object is in force.
     pub(crate) in_force: Vec<InForceRow>,
+    /// What was read of each API server.
+    pub(crate) read: Vec<String>,
 }
 
 impl Findings {
@@ -126,8 +128,8 @@ impl Drop for Scratch {
 /// Those of the files that are asked about, or all.
 fn findings(now: Now, only: Option<&[PathBuf]>) -> Findings {
     let ours = |file: &Arc<str>| only.is_none_or(|paths| paths.iter().any(|path| Path::new(&**file).starts_with(path)));
-    let Now { mut problems, in_force, .. } = now;
+    let Now { mut problems, in_force, read, .. } = now;
     problems.retain(|p| ours(&p.origin.file));
     let in_force = in_force.iter().filter(|f| ours(&f.origin.file)).map(InForceRow::of).collect();
-    Findings { problems, in_force }
+    Findings { problems, in_force, read }
 }

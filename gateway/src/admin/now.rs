@@ -26,6 +26,7 @@ use isthmus_discovery::{Entry, Registry, Status, offline};
 use super::rows::ClusterRow;
 use crate::asked::Asked;
 use crate::observe::utc;
+use crate::sources;
 use crate::ward::Stays;
 
 /// What is in force.
@@ -41,6 +42,8 @@ pub(crate) struct Now {
     pub(crate) problems: Vec<Problem>,
     /// Where each Istio object is in force, or why nowhere.
     pub(crate) in_force: Vec<InForce>,
+    /// What was read of each API server; none where a gateway runs.
+    pub(crate) read: Vec<String>,
     /// WorkloadEntries that fail their probe: why, and since when.
     pub(crate) failing: BTreeMap<Entry, String>,
     /// How sockets are reached from outside our cluster.
@@ -89,6 +92,7 @@ impl Now {
             problems,
             in_force: Vec::new(),
             failing: failing.collect(),
+            read: Vec::new(),
             doors: registry.doors(),
             sockets,
             stays: Stays::default(),
@@ -102,14 +106,15 @@ impl Now {
         self.in_force = analysis.in_force;
         self
     }
-    /// Compiles from files, `overlay` lying over the config cluster's. `missing` is how much a reference that leads nowhere
+    /// Compiles what files and API servers have now, `overlay` lying over the config cluster's. `missing` is how much a reference that leads nowhere
     /// matters.
     pub(crate) fn offline(asked: &Asked, overlay: Vec<PathBuf>, missing: Severity) -> Self {
         let mut registry = offline(asked.settings.clone(), overlay);
         let (world, _) = registry.world();
         let mut compiler = Compiler::new(0);
         compiler.compile(&world, &Changes::everything()).publish_views();
-        Self::of(&world, &compiler, &registry, asked.problems.clone(), Vec::new()).analysed(&world, &compiler, missing)
+        let now = Self::of(&world, &compiler, &registry, asked.problems.clone(), Vec::new()).analysed(&world, &compiler, missing);
+        Self { read: sources::read(&registry), ..now }
     }
     /// Where the traffic of each backend goes whose name holds `name`, by where a gateway stands.
     pub(crate) fn matrices(&self, name: &str, by: By) -> Vec<Matrix> {

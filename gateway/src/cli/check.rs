@@ -8,7 +8,7 @@ use super::args::{Check, Form};
 use super::diagnostic::Printer;
 use super::out::{Exit, Out, Paint, table};
 use super::print::print;
-use super::{Done, Failed, client};
+use super::{Done, Failed, client, say_read};
 use crate::admin::{Checked, Findings, InForceRow, NOT_USED, Posted, alone, over};
 use crate::asked::Refused;
 
@@ -46,6 +46,7 @@ fn readable(path: &Path) -> Result<(), Failed> {
 }
 
 fn of_files(out: Out, findings: Findings) -> (Checked, String) {
+    say_read(out, &findings.read);
     let mut printer = Printer::new(out.color);
     let told = findings.problems.iter().filter(|p| p.code != NOT_USED);
     let mut text: String = told.map(|p| printer.problem(p) + "\n").collect();

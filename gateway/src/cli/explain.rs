@@ -1,14 +1,13 @@
 //! `isthmus explain`: one request decided step by step.
 
-use isthmus_config::problem::Severity;
 use isthmus_core::explain::{AnswerTold, DestinationTold, Edit, EndpointTold, Explanation, LimitTold};
 
 use super::args::Explain;
 use super::client::{self, Url};
 use super::out::{Exit, Out, Paint, bar, dash, percent, table};
 use super::print::print;
-use super::{Done, Failed, warn};
-use crate::admin::{ExplainForm, Now};
+use super::{Done, Failed, offline};
+use crate::admin::ExplainForm;
 
 /// Runs `isthmus explain`.
 pub(super) fn run(out: Out, explain: &Explain) -> Done {
@@ -26,10 +25,7 @@ pub(super) fn run(out: Out, explain: &Explain) -> Done {
     let form =
         ExplainForm { method: method.to_owned(), tls: url.tls, port: url.port, authority, target: url.target, headers, from: explain.from.clone() };
     let told = match explain.place.asked()? {
-        Some(asked) => {
-            warn(out, &asked);
-            Now::offline(&asked, Vec::new(), Severity::Error).explain(&form.into())
-        }
+        Some(asked) => offline(out, &asked).explain(&form.into()),
         None => {
             let body = serde_json::to_vec(&form).map_err(|e| Failed::Other(e.to_string()))?;
             let answer = client::ask_json(explain.place.admin(), "/explain", body).map_err(Failed::Other)?;

@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use isthmus_config::problem::Severity;
-
 use super::args::{Filter, Get, Noun, Where};
 use super::out::{Exit, Out, Paint, dash, table};
 use super::print::print;
-use super::{Done, Failed, client, warn};
+use super::{Done, Failed, client, offline};
 use crate::admin::{BackendRow, ClusterRow, EndpointRow, HeldRow, ListenerRow, Now, ProblemRow, RouteRow};
 
 /// Between two looks at what is waited for.
@@ -87,10 +85,7 @@ fn wait(out: Out, get: &Get, cluster: &str) -> Result<(), Failed> {
 /// All rows of a world.
 pub(super) fn rows<R: Row>(out: Out, place: &Where) -> Result<Vec<R>, Failed> {
     match place.asked()? {
-        Some(asked) => {
-            warn(out, &asked);
-            Ok(R::of(&Now::offline(&asked, Vec::new(), Severity::Error)))
-        }
+        Some(asked) => Ok(R::of(&offline(out, &asked))),
         None => {
             let body = client::ask(place.admin(), "GET", R::PATH, Vec::new()).map_err(Failed::Other)?;
             serde_json::from_slice(&body).map_err(|e| Failed::Other(format!("the admin port answered something else: {e}")))

@@ -1,14 +1,12 @@
 //! `isthmus get backends NAME --matrix`: percent of traffic from where a gateway stands to where endpoints stand.
 
-use isthmus_config::problem::Severity;
 use isthmus_core::whatif::{By, Matrix, MatrixRow};
 
 use super::args::{Filter, Get, Places};
 use super::get::backend_is;
 use super::out::{Exit, Out, Paint, percent, table};
 use super::print::print;
-use super::{Done, Failed, client, warn};
-use crate::admin::Now;
+use super::{Done, Failed, client, offline};
 
 /// Runs it.
 pub(super) fn run(out: Out, get: &Get) -> Done {
@@ -17,10 +15,7 @@ pub(super) fn run(out: Out, get: &Get) -> Done {
         return Err(Failed::Usage("--matrix takes --host, --port, --name and --backend".to_owned()));
     }
     let mut matrices: Vec<Matrix> = match get.place.asked()? {
-        Some(asked) => {
-            warn(out, &asked);
-            Now::offline(&asked, Vec::new(), Severity::Error).matrices(name, get.by.into())
-        }
+        Some(asked) => offline(out, &asked).matrices(name, get.by.into()),
         None => {
             let by = match get.by {
                 Places::Region => "region",

@@ -20,6 +20,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use isthmus_config::problem::Severity;
+
+use crate::admin::Now;
 use crate::app::App;
 use crate::asked::{Asked, Refused};
 use crate::log::Levels;
@@ -137,10 +140,19 @@ impl Where {
     }
 }
 
-/// Says that isthmus.yaml or MeshConfig have warnings, which are no part of an answer about routes.
-fn warn(out: Out, asked: &Asked) {
+/// The world of isthmus.yaml as it is now. Says what of it was read where, and that isthmus.yaml or MeshConfig have warnings,
+/// which are no part of an answer about routes.
+fn offline(out: Out, asked: &Asked) -> Now {
     if let Some(first) = asked.problems.first() {
         let text = format!("{} has {} warnings; `isthmus check --config` shows them", first.origin.file, asked.problems.len());
         out.message(&out.paint_message(out::Paint::Dim, &text));
     }
+    let now = Now::offline(asked, Vec::new(), Severity::Error);
+    say_read(out, &now.read);
+    now
+}
+
+/// Says what was read of each API server.
+fn say_read(out: Out, read: &[String]) {
+    read.iter().for_each(|line| out.message(&out.paint_message(out::Paint::Dim, line)));
 }

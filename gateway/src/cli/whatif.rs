@@ -8,17 +8,14 @@ use isthmus_core::whatif::{Down, Finding, Flow, Load, Outcome, Whatif};
 use super::args;
 use super::out::{Exit, Out, Paint, dash, percent, table};
 use super::print::print;
-use super::{Done, Failed, client, warn};
-use crate::admin::{Now, WhatifForm};
+use super::{Done, Failed, client, offline};
+use crate::admin::WhatifForm;
 
 /// Runs `isthmus whatif`.
 pub(super) fn run(out: Out, asked: &args::Whatif) -> Done {
     let form = WhatifForm { down: asked.down.iter().map(ToString::to_string).collect(), from: asked.from.clone() };
     let told: Whatif = match asked.place.asked()? {
-        Some(world) => {
-            warn(out, &world);
-            Now::offline(&world, Vec::new(), Severity::Error).whatif(&asked.down, form.from().as_ref())
-        }
+        Some(world) => offline(out, &world).whatif(&asked.down, form.from().as_ref()),
         None => {
             let body = serde_json::to_vec(&form).map_err(|e| Failed::Other(e.to_string()))?;
             let answer = client::ask_json(asked.place.admin(), "/whatif", body).map_err(Failed::Other)?;

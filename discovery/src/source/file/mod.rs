@@ -100,6 +100,11 @@ impl FileSource {
         }
     }
 
+    /// Files that lie over the config cluster's API server: their objects win without a word.
+    pub fn laid(cluster: ClusterId, roots: Vec<PathBuf>) -> Self {
+        Self { id: SourceId(cluster.clone(), Via::Overlay), ..Self::new(cluster, roots, true) }
+    }
+
     /// Lays further files over the others.
     #[must_use]
     pub fn with_overlay(mut self, roots: Vec<PathBuf>) -> Self {

@@ -95,7 +95,7 @@ struct File {
 pub(super) fn run(out: Out, add: &Add) -> Done {
     let place = Place::open(&add.place)?;
     let dir = place.dir()?.to_owned();
-    let world = place.world();
+    let world = place.world(out);
     let mut files = Vec::new();
     let (namespace, selector) = match service(add, &world)? {
         Some(service) => suits(add, &world, &service)?,

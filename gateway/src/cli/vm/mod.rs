@@ -87,7 +87,7 @@ struct Row {
 
 fn list(out: Out, asked: &List) -> Done {
     let place = Place::open(&asked.place)?;
-    let world = place.world();
+    let world = place.world(out);
     let mut rows: Vec<Row> = world.documents.workload_entries.values().map(|entry| row(&world, entry)).collect();
     rows.retain(|row| asked.host.as_ref().is_none_or(|host| row.hosts.contains(host)));
     rows.retain(|row| asked.namespace.as_ref().is_none_or(|namespace| row.namespace == *namespace));

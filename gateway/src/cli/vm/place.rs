@@ -9,7 +9,9 @@ use isthmus_core::model;
 
 use super::{Where, offline};
 use crate::asked::{Asked, Refused};
-use crate::cli::Failed;
+use crate::cli::out::Out;
+use crate::cli::{Failed, say_read};
+use crate::sources;
 
 /// What `run` reads without being told.
 const DEFAULT: &str = "isthmus.yaml";
@@ -41,8 +43,10 @@ impl World {
     }
 
     /// Everything as it stands.
-    pub(super) fn world(&self) -> Arc<model::World> {
-        offline(self.asked.settings.clone(), Vec::new()).world().0
+    pub(super) fn world(&self, out: Out) -> Arc<model::World> {
+        let mut registry = offline(self.asked.settings.clone(), Vec::new());
+        say_read(out, &sources::read(&registry));
+        registry.world().0
     }
 
     /// Where machines' files stand.

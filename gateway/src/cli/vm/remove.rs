@@ -30,7 +30,7 @@ pub(crate) struct Remove {
 
 /// Runs `isthmus vm remove`.
 pub(super) fn run(out: Out, remove: &Remove) -> Done {
-    let world = Place::open(&remove.place)?.world();
+    let world = Place::open(&remove.place)?.world(out);
     let is_meant = |entry: &&Arc<Object<WorkloadEntry>>| {
         let meant = match &remove.which[..] {
             [host, address] => entry.spec.address == *address && selecting(&world, entry).any(|s| s.spec.hosts.contains(host)),
