@@ -86,7 +86,7 @@ fn who_is_probed() {
     let exec = registry(&(objects + &group(", probe: {exec: {command: ['true']}}")));
     assert!(targets(&exec).is_empty());
     let problems: Vec<String> = exec.problems().into_iter().map(|p| format!("{} {}", p.code, p.path)).collect();
-    assert!(problems.contains(&"ISM0208 spec.probe.exec".to_owned()), "{problems:?}");
+    assert!(problems.contains(&"ISM0213 spec.probe.exec".to_owned()), "{problems:?}");
 }
 
 #[test]

@@ -19,7 +19,6 @@ mod standing;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use isthmus_config::istio::ServiceEntry;
 use isthmus_config::name::{ClusterId, Hostname};
@@ -29,7 +28,7 @@ use isthmus_core::join::gateways::{Found, Networks};
 use isthmus_core::join::{self, Cluster, Facts, Mesh};
 use isthmus_core::model::{Address, Catalog, Changes, Documents, Endpoint, GatewayIdentity, NamespacedName, World};
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::info;
 
 use crate::probe::{Entry, Targets};
 use crate::settings::Settings;
@@ -357,46 +356,6 @@ impl Registry {
             self.note_back(&partition.source);
         }
         self.show_if_listed(&partition.source.0);
-    }
-
-    fn lose(&mut self, partition: &Partition, reason: String) {
-        if !self.settings.clusters.contains(&partition.source.0) {
-            return;
-        }
-        let key = (partition.source.clone(), partition.kind);
-        // Kinds of one source are lost together: the first one is news.
-        let is_lost = |status: &Status| matches!(status, Status::Stale { .. } | Status::Failed(_));
-        let news = !self.partitions.iter().any(|((source, _), p)| *source == partition.source && is_lost(&p.status));
-        self.note_loss(partition, &reason, news);
-        if !news {
-            debug!(source = %partition.source, kind = %partition.kind, reason, "kind lost");
-        } else {
-            warn!(source = %partition.source, kind = %partition.kind, reason, "source lost, what is known of it stays in force");
-        }
-        let known = self.partitions.entry(key).or_insert_with(|| PartitionState::new(partition.generation));
-        if known.generation <= partition.generation {
-            known.status = match known.status {
-                Status::Syncing | Status::Failed(_) => Status::Failed(reason),
-                Status::Live => Status::Stale { since: Instant::now(), reason },
-                Status::Stale { since, .. } => Status::Stale { since, reason },
-            };
-        }
-        self.show_if_listed(&partition.source.0);
-    }
-
-    fn note_back(&self, source: &SourceId) {
-        if self.partitions.iter().all(|((s, _), p)| s != source || p.status == Status::Live) {
-            info!(%source, "source is back");
-        }
-    }
-
-    fn resume(&mut self, partition: &Partition) {
-        if let Some(state) = self.partition(partition)
-            && matches!(state.status, Status::Stale { .. })
-        {
-            state.status = Status::Live;
-            self.note_back(&partition.source);
-        }
     }
 
     fn keep(&mut self, partition: &Partition, object: &ObjectRef) {

@@ -30,7 +30,7 @@ pub(super) fn unprobed(document: &Document) -> Option<Problem> {
     let Document::WorkloadGroup(group) = document else { return None };
     let (path, message) = probe::cannot(group.spec.probe.as_ref()?)?;
     let object = ObjectRef::new(Kind::WorkloadGroup, group.meta.namespace.clone(), group.meta.name.clone());
-    Some(Problem::new(Severity::Warning, "ISM0208", message).at(path).of(object, &group.origin))
+    Some(Problem::new(Severity::Warning, "ISM0213", message).at(path).of(object, &group.origin))
 }
 
 impl Registry {

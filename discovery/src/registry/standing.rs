@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::Kind;
+use tracing::{debug, info, warn};
 
-use super::Registry;
+use super::{PartitionState, Registry};
 use crate::source::{Partition, RESTORED, SourceId, Status, Via};
 
 /// How a cluster stands.
@@ -96,5 +97,45 @@ impl Registry {
         let past = self.past.entry(partition.source.0.clone()).or_default();
         past.last_error = Some((Instant::now(), reason.into()));
         past.lost += u64::from(news);
+    }
+
+    pub(super) fn lose(&mut self, partition: &Partition, reason: String) {
+        if !self.settings.clusters.contains(&partition.source.0) {
+            return;
+        }
+        let key = (partition.source.clone(), partition.kind);
+        // Kinds of one source are lost together: the first one is news.
+        let is_lost = |status: &Status| matches!(status, Status::Stale { .. } | Status::Failed(_));
+        let news = !self.partitions.iter().any(|((source, _), p)| *source == partition.source && is_lost(&p.status));
+        self.note_loss(partition, &reason, news);
+        if !news {
+            debug!(source = %partition.source, kind = %partition.kind, reason, "kind lost");
+        } else {
+            warn!(source = %partition.source, kind = %partition.kind, reason, "source lost, what is known of it stays in force");
+        }
+        let known = self.partitions.entry(key).or_insert_with(|| PartitionState::new(partition.generation));
+        if known.generation <= partition.generation {
+            known.status = match known.status {
+                Status::Syncing | Status::Failed(_) => Status::Failed(reason),
+                Status::Live => Status::Stale { since: Instant::now(), reason },
+                Status::Stale { since, .. } => Status::Stale { since, reason },
+            };
+        }
+        self.show_if_listed(&partition.source.0);
+    }
+
+    pub(super) fn note_back(&self, source: &SourceId) {
+        if self.partitions.iter().all(|((s, _), p)| s != source || p.status == Status::Live) {
+            info!(%source, "source is back");
+        }
+    }
+
+    pub(super) fn resume(&mut self, partition: &Partition) {
+        if let Some(state) = self.partition(partition)
+            && matches!(state.status, Status::Stale { .. })
+        {
+            state.status = Status::Live;
+            self.note_back(&partition.source);
+        }
     }
 }
