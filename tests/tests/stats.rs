@@ -290,3 +290,73 @@ fn bytes_of_an_open_stream_are_counted_10_2() {
     assert!(wait::holds(PATIENCE, || count("istio_tcp_connections_closed_total{") == Some(1)));
     assert_eq!(count("istio_tcp_sent_bytes_total{"), Some(5), "counted once");
 }
+
+#[test]
+fn connections_that_are_not_made_are_counted_whatever_is_spoken_1_3() {
+    for (protocol, server, rules) in [
+        ("HTTP", "HTTP", "  http:\n  - retries: {attempts: 0}\n    route: [{destination: {host: backend.test}}]\n"),
+        ("HTTP2", "HTTP", "  http:\n  - retries: {attempts: 0}\n    route: [{destination: {host: backend.test}}]\n"),
+        ("TCP", "TCP", "  tcp:\n  - route: [{destination: {host: backend.test}}]\n"),
+    ] {
+        let ip = own_address();
+        let nobody = std::net::TcpListener::bind((ip, 0)).and_then(|l| l.local_addr()).expect("a loopback address has free ports");
+        let service = world::service("backend.test", protocol, &[nobody]);
+        let gateway = Gateway::start(ip, &(world::server("front", HTTP, server) + &service + &world::routes("all", "*", &["front"], rules)));
+        for _ in 0..2 {
+            assert_eq!(status(&gateway, "/"), (server == "HTTP").then_some(503), "{protocol}");
+        }
+        let connections = [
+            "upstream_cx_active: 0",
+            "upstream_cx_connect_fail: 2",
+            "upstream_cx_connect_timeout: 0",
+            "upstream_cx_destroy: 2",
+            "upstream_cx_max_requests: 0",
+            "upstream_cx_none_healthy: 0",
+            "upstream_cx_overflow: 0",
+            "upstream_cx_total: 2",
+        ];
+        let settled = || stats(&gateway, "upstream_cx") == connections;
+        assert!(wait::holds(PATIENCE, settled), "{protocol}: {:?}", stats(&gateway, "upstream_cx"));
+        assert_eq!(stats(&gateway, "upstream_rq_total"), ["upstream_rq_total: 0"], "{protocol}");
+        if protocol == "HTTP2" {
+            let mut client = Client::connect(gateway.http());
+            client.send("POST /s/m HTTP/1.1\r\nhost: a.test\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n");
+            assert_eq!(client.response("POST").map(|m| m.status()), Some(200), "gRPC says it in a header");
+            assert_eq!(stats(&gateway, "upstream_rq_(completed|503)"), ["upstream_rq_503: 3", "upstream_rq_completed: 3"]);
+        }
+        if protocol == "HTTP" {
+            let waited = [
+                "upstream_rq_pending_active: 0",
+                "upstream_rq_pending_failure_eject: 2",
+                "upstream_rq_pending_overflow: 0",
+                "upstream_rq_pending_total: 2",
+            ];
+            assert_eq!(stats(&gateway, "upstream_rq_pending"), waited, "{protocol}");
+            assert_eq!(stats(&gateway, "upstream_rq_(completed|503)"), ["upstream_rq_503: 2", "upstream_rq_completed: 2"], "{protocol}");
+        }
+        let clusters = page(&gateway, "/clusters");
+        let made = if protocol == "HTTP2" { 3 } else { 2 };
+        for line in ["cx_active::0".to_owned(), format!("cx_total::{made}"), format!("cx_connect_fail::{made}")] {
+            assert!(clusters.contains(&format!("outbound|80||backend.test::{nobody}::{line}\n")), "{protocol} {line}: {clusters}");
+        }
+    }
+}
+
+#[test]
+fn connections_of_an_endpoint_are_counted_while_they_are_there_1_1() {
+    let ip = own_address();
+    let backend = Backend::named(ip, "one");
+    let gateway = Gateway::start(ip, &world::simple(&[backend.address]));
+    for _ in 0..3 {
+        assert_eq!(status(&gateway, "/"), Some(200));
+    }
+    let clusters = page(&gateway, "/clusters");
+    for line in ["cx_active::1", "cx_total::1", "rq_total::3", "rq_success::3", "rq_active::0"] {
+        assert!(clusters.contains(&format!("outbound|80||backend.test::{}::{line}\n", backend.address)), "{line}: {clusters}");
+    }
+    // A backend that is gone takes its names along.
+    gateway.change(&world::server("front", HTTP, "HTTP"));
+    assert!(wait::holds(PATIENCE, || page(&gateway, "/stats").is_empty() && page(&gateway, "/clusters").is_empty()), "{}", page(&gateway, "/stats"));
+    let metrics = gateway.fetch(METRICS, "/stats/prometheus").map(|m| m.text()).unwrap_or_default();
+    assert!(!metrics.contains("envoy_cluster_") && metrics.contains("istio_requests_total{"), "{metrics}");
+}

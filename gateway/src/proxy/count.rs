@@ -4,7 +4,7 @@
 
 use isthmus_core::balance::outlier::Outcome;
 use isthmus_core::decide::Step;
-use isthmus_core::failure::{Failure, Flag};
+use isthmus_core::failure::{Failure, Flag, Reply};
 
 use super::relay::Relay;
 use crate::observe::Counter;
@@ -32,6 +32,14 @@ impl Relay<'_, '_, '_> {
     pub(super) fn left_waiting(&self, step: Step) -> Step {
         self.count(Counter::Cancelled);
         step
+    }
+
+    /// Counts an answer of ours; gRPC's says 200, and means what it would have been.
+    pub(super) fn count_reply(&self, reply: &Reply) {
+        const OTHERS: [Failure; 3] = [Failure::RouteTimeout, Failure::PerTryTimeout, Failure::UpstreamProtocol];
+        let meant = || OTHERS.iter().map(|failure| failure.row()).find(|row| row.details == self.exchange.details());
+        let grpc = reply.headers.contains_key("grpc-status");
+        self.count_answer(if grpc { meant().map_or(503, |row| row.status) } else { reply.status });
     }
 
     /// Counts the answer that the client is about to get.

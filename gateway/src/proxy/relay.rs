@@ -106,7 +106,7 @@ impl Relay<'_, '_, '_> {
                     self.attempt(&attempt).await
                 }
                 Step::Answer(mut reply) => {
-                    self.count_answer(reply.status);
+                    self.count_reply(&reply);
                     self.body.discard().await;
                     reply.close |= !self.body.is_over();
                     if let Some(trial) = self.trial {
