@@ -208,7 +208,7 @@ fn requests_are_counted_as_envoy_counts_them_1_2() {
 /// Sends a request and returns its client; nothing has come back yet.
 fn sent(gateway: &Gateway, path: &str) -> Client {
     let mut client = Client::connect(gateway.http());
-    client.send(&format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n"));
+    client.send(format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n"));
     client
 }
 
