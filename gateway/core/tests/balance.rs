@@ -197,8 +197,8 @@ fn least_request_looks_at_all_of_a_few() {
             running.pop_front();
         }
     }
-    for (count, by_weight) in counts.iter().zip([1250.0, 2500.0, 6250.0]) {
-        assert!((count - by_weight as f64).abs() < 600.0, "{counts:?}");
+    for (count, by_weight) in counts.iter().zip([1250.0f64, 2500.0, 6250.0]) {
+        assert!((count - by_weight).abs() < 600.0, "{counts:?}");
     }
 }
 
