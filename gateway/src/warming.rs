@@ -114,13 +114,13 @@ mod tests {
         let slot = Arc::new(Slot::new(key, view(policy, &Line::default(), &[], None, 0)));
         let (mut warming, start) = (Warming::default(), Instant::now());
         shown(&slot, &[1], policy);
-        warming.admit(&[slot.clone()], start);
+        warming.admit(std::slice::from_ref(&slot), start);
         assert_eq!(odds(&slot.view.load()), [1000], "alone, it gets all from the beginning");
         let after = |seconds| start + Duration::from_secs(seconds);
         warming.round(after(60));
         assert_eq!(warming.due(), None, "warm");
         shown(&slot, &[1, 2], policy);
-        warming.admit(&[slot.clone()], after(100));
+        warming.admit(std::slice::from_ref(&slot), after(100));
         let mut seen = vec![odds(&slot.view.load())];
         for seconds in [103, 130, 145, 160] {
             assert!(warming.due().is_some_and(|due| due <= after(seconds)));
@@ -131,12 +131,12 @@ mod tests {
         assert_eq!(warming.due(), None);
         // Gone and back: it begins anew. A policy without warm-up ends it.
         shown(&slot, &[1], policy);
-        warming.admit(&[slot.clone()], after(200));
+        warming.admit(std::slice::from_ref(&slot), after(200));
         shown(&slot, &[1, 2], policy);
-        warming.admit(&[slot.clone()], after(201));
+        warming.admit(std::slice::from_ref(&slot), after(201));
         assert_eq!(odds(&slot.view.load()), [909, 91]);
         shown(&slot, &[1, 2], BackendPolicy { warm_up: None, ..policy });
-        warming.admit(&[slot.clone()], after(202));
+        warming.admit(std::slice::from_ref(&slot), after(202));
         assert_eq!((odds(&slot.view.load()), warming.due()), (vec![500, 500], None));
     }
 }
