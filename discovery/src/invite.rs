@@ -76,7 +76,7 @@ impl Invitation {
         let client = Client::try_from(config).map_err(|e| chain(&e))?;
         let account = format!("/api/v1/namespaces/{}/serviceaccounts/{}", self.namespace, self.account);
         let _: Value = self.ask(&client, "GET", &account, &Value::Null).await.map_err(|e| {
-            let missing = e.starts_with("404").then(|| ": kubectl apply -k deploy/member makes it").unwrap_or_default();
+            let missing = if e.starts_with("404") { ": kubectl apply -k deploy/member makes it" } else { "" };
             format!("{own_server}: service account {}/{}: {e}{missing}", self.namespace, self.account)
         })?;
         let mut warnings = Vec::new();
@@ -115,10 +115,10 @@ impl Invitation {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let request = http::Request::builder().method(method).uri(path).header("content-type", "application/json").body(body);
         let request = request.map_err(|e| format!("{path}: {e}"))?;
-        client.request(request).await.map_err(|e| match e {
-            kube::Error::Api(status) => format!("{} {}", status.code, status.message),
-            other => chain(&other),
-        })
+        client
+            .request(request)
+            .await
+            .map_err(|e| if let kube::Error::Api(status) = e { format!("{} {}", status.code, status.message) } else { chain(&e) })
     }
 
     fn secrets(&self) -> String {

@@ -81,8 +81,7 @@ mod tests {
         let (start, period) = (Instant::now(), Duration::from_secs(10));
         let failed = |reason: &str| Outcome::Failed(reason.to_owned());
         let mut course = Course::default();
-        let mut second = 0;
-        for (about, outcome, told, wait) in [
+        let rows = [
             ("the first failures say nothing yet", failed("refused"), None, 1),
             ("we could not ask", Outcome::Unsure("too many open files".to_owned()), None, 1),
             ("two of three", failed("refused"), None, 1),
@@ -99,13 +98,13 @@ mod tests {
             ("one", failed("500"), None, 10),
             ("two", failed("500"), None, 10),
             ("three", failed("refused"), Some((Some("refused"), 15)), 10),
-        ] {
+        ];
+        for (second, (about, outcome, told, wait)) in (0..).zip(rows) {
             let got = course.take(outcome, 2, 3, start + Duration::from_secs(second));
             let want = told
                 .map(|(failure, since): (Option<&str>, u64)| Verdict { failure: failure.map(Arc::from), since: start + Duration::from_secs(since) });
             assert_eq!(got, want, "{about}");
             assert_eq!(course.wait(period), Duration::from_secs(wait), "{about}");
-            second += 1;
         }
     }
 

@@ -361,10 +361,9 @@ impl Registry {
     fn keep(&mut self, partition: &Partition, object: &ObjectRef) {
         if let Some(state) = self.partition(partition)
             && let Some(listing) = &mut state.listing
+            && let Some((namespace, name)) = state.known.get(object)
         {
-            if let Some((namespace, name)) = state.known.get(object) {
-                listing.insert(namespace, name);
-            }
+            listing.insert(namespace, name);
         }
     }
 
