@@ -12,6 +12,7 @@ mod known;
 mod networks;
 mod ourselves;
 mod overlap;
+mod place;
 mod probing;
 mod problems;
 mod standing;
@@ -26,7 +27,7 @@ use isthmus_config::object::{Kind, Object, ObjectRef};
 use isthmus_config::problem::Problem;
 use isthmus_core::join::gateways::{Found, Networks};
 use isthmus_core::join::{self, Cluster, Facts, Mesh};
-use isthmus_core::model::{Address, Catalog, Changes, Documents, Endpoint, GatewayIdentity, NamespacedName, World};
+use isthmus_core::model::{Catalog, Changes, Documents, GatewayIdentity, NamespacedName, World};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -38,6 +39,7 @@ use clusters::ClusterState;
 use copies::Copies;
 use known::Known;
 use overlap::{Left, Overlap};
+use place::place;
 pub use probing::Probed;
 use standing::Past;
 pub use standing::{SecretEvents, Standing};
@@ -413,35 +415,6 @@ impl Registry {
         let place = self.settings.clusters.iter().position(|c| c == id).unwrap_or(usize::MAX);
         (*id != self.settings.config_cluster, place)
     }
-}
-
-/// Puts a joined service in its place, and says what differs.
-fn place(catalog: &mut Catalog, host: Hostname, found: Option<join::Joined>, changes: &mut Changes) {
-    let Some(found) = found else {
-        if catalog.services.remove(&host).is_some() {
-            changes.services.insert(host.clone());
-        }
-        if catalog.endpoints.remove(&host).is_some() {
-            changes.endpoints.insert(host);
-        }
-        return;
-    };
-    if catalog.services.get(&host).is_none_or(|old| **old != found.service) {
-        catalog.services.insert(host.clone(), Arc::new(found.service));
-        changes.services.insert(host.clone());
-    }
-    let old = catalog.endpoints.get(&host).cloned().unwrap_or_default();
-    if !catalog.endpoints.contains_key(&host) || !old.iter().map(|e| &**e).eq(&found.endpoints) {
-        catalog.endpoints.insert(host.clone(), shared(found.endpoints, &old));
-        changes.endpoints.insert(host);
-    }
-}
-
-/// Endpoints that stay what they were keep their allocation.
-fn shared(found: Vec<Endpoint>, old: &[Arc<Endpoint>]) -> Arc<[Arc<Endpoint>]> {
-    let known: HashMap<(&Address, &str), &Arc<Endpoint>> = old.iter().map(|e| ((&e.address, &*e.port_name), e)).collect();
-    let same = |e: &Endpoint| known.get(&(&e.address, &*e.port_name)).filter(|old| ****old == *e).map(|old| (*old).clone());
-    found.into_iter().map(|e| same(&e).unwrap_or_else(|| Arc::new(e))).collect()
 }
 
 /// Namespace and name, as the catalog's keys have them.
