@@ -133,7 +133,7 @@ pub(super) fn run(out: Out, add: &Add) -> Done {
 /// The ServiceEntry that the machine is to serve; `None` where it is to be written.
 fn service(add: &Add, world: &World) -> Result<Option<Arc<Object<ServiceEntry>>>, Failed> {
     let entries = &world.documents.service_entries;
-    let mut of_host: Vec<_> = entries.values().filter(|e| e.spec.hosts.iter().any(|host| *host == add.host)).cloned().collect();
+    let mut of_host: Vec<_> = entries.values().filter(|e| e.spec.hosts.contains(&add.host)).cloned().collect();
     of_host.retain(|e| add.namespace.as_ref().is_none_or(|namespace| *e.meta.namespace == **namespace));
     match &of_host[..] {
         [only] => Ok(Some(only.clone())),
