@@ -9,13 +9,16 @@ use serde_json::Value;
 
 fn text(path: &str) -> String {
     let path = project::root().join("deploy").join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    let read = std::fs::read_to_string(&path);
+    assert!(read.is_ok(), "{}: {read:?}", path.display());
+    read.unwrap_or_default()
 }
 
 /// The object of a kind in a file.
 fn of_kind(path: &str, kind: &str) -> Value {
     let found = objects(&text(path)).into_iter().find(|object| object["kind"] == kind);
-    found.unwrap_or_else(|| panic!("{path} has no {kind}"))
+    assert!(found.is_some(), "{path} has no {kind}");
+    found.unwrap_or_default()
 }
 
 fn words(value: &Value) -> BTreeSet<String> {

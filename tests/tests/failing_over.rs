@@ -26,7 +26,7 @@ fn world(rule: &str, gone: &[(usize, &str)]) -> tempfile::TempDir {
         std::fs::copy(input.join("topology").join(&name).join("nodes.yaml"), folder.path().join(&name).join("nodes.yaml")).expect("nodes");
         let pods = SERVICES.iter().map(|of| service(*of, i + 1, node, gone)).collect::<String>();
         write(&format!("{name}/services.yaml"), &pods);
-        let _ = write!(clusters, "- {{name: {name}, path: {name}}}\n");
+        clusters.push_str(&format!("- {{name: {name}, path: {name}}}\n"));
     }
     std::fs::create_dir_all(folder.path().join("rules")).expect("a temporary folder can be written");
     for (from, to) in [("companion/routes.yaml", "rules/routes.yaml"), (rule, "rules/rule.yaml")] {
@@ -73,7 +73,9 @@ fn isthmus(folder: &Path, args: &[&str]) -> Output {
 fn json(folder: &Path, args: &[&str]) -> Value {
     let all = [args, &["--config", "isthmus.yaml", "-o", "json"]].concat();
     let run = isthmus(folder, &all);
-    serde_json::from_slice(&run.stdout).unwrap_or_else(|e| panic!("{all:?}: {e}: {}", String::from_utf8_lossy(&run.stderr)))
+    let told = serde_json::from_slice(&run.stdout);
+    assert!(told.is_ok(), "{all:?}: {told:?}: {}", String::from_utf8_lossy(&run.stderr));
+    told.unwrap_or_default()
 }
 
 /// Percent of traffic by cluster, as `explain` tells it, seen from a region.
