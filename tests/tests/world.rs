@@ -122,7 +122,7 @@ fn explain_tells_the_rows_of_the_readme() {
             rules: &["companion/routes.yaml", "vm/httpd.yaml", "vm/httpd-distribute.yaml"],
             url: "http://httpd.example.com/",
             says: &["httpd.vm.demo", "192.168.229.146", "192.168.229.147"],
-            text: &["httpd-146   healthy   50.0 %", "httpd-147   healthy   50.0 %"],
+            text: &["httpd-146   0          healthy   50 %", "httpd-147   0          healthy   50 %"],
             never: &[],
         },
         Row {
@@ -130,7 +130,7 @@ fn explain_tells_the_rows_of_the_readme() {
             rules: &["companion/routes.yaml", "vm/httpd.yaml", "vm/httpd-failover.yaml"],
             url: "http://httpd.example.com/",
             says: &["httpd.vm.demo", "192.168.229.146", "192.168.229.147"],
-            text: &["httpd-146   healthy   50.0 %", "httpd-147   healthy   50.0 %"],
+            text: &["httpd-146   0          healthy   50 %", "httpd-147   0          healthy   50 %"],
             never: &[],
         },
         Row {

@@ -61,10 +61,10 @@ impl View {
         let mut draw = 0;
         loop {
             let level = self.level(load, hash, rng)?;
-            let position = match self.draw(level, hash, draw, ledger, rng) {
-                Some(position) => position,
+            let (level, position) = match self.draw(level, hash, draw, ledger, rng) {
+                Some(position) => (level, position),
                 // All of it was ejected since the view was made: whoever is next in line.
-                None => self.levels.iter().find_map(|level| self.draw(level, hash, draw, ledger, rng))?,
+                None => self.levels.iter().find_map(|level| Some((level, self.draw(level, hash, draw, ledger, rng)?)))?,
             };
             let tried = |i: u32| avoid.iter().any(|s| Arc::ptr_eq(s, &self.members[i as usize].state));
             if !tried(position) || draw == RESELECTIONS {
