@@ -165,7 +165,7 @@ pub(crate) struct Explain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Whatif {
-    /// What is down: cluster=NAME, network=NAME, region=NAME, zone=NAME (or REGION/ZONE), locality=R/Z/S, endpoint=IP[:PORT].
+    /// What is down: cluster=NAME, network=NAME, region=NAME, zone=NAME (or REGION/ZONE), locality=R/Z/S, endpoint=IP or endpoint=IP:PORT.
     #[arg(long, value_name = "WHAT", required = true)]
     pub(crate) down: Vec<Down>,
     /// Where the gateway stands, region/zone/subzone, instead of where it does.

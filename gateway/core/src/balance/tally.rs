@@ -14,7 +14,7 @@ pub(super) struct Tally {
     overflow: AtomicU64,
 }
 
-/// What a [`Tally`] says.
+/// What the tally of a backend says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tallied {
     /// Thresholds reached by endpoints that were not ejected then, by cause, in the order of [`Cause::ALL`].
