@@ -144,6 +144,13 @@ fn list<'a>(held: impl Iterator<Item = (&'a (&'static str, ObjectRef), &'a Fact)
     every().map(Event::Init).chain(applied).chain(every().map(Event::InitDone)).collect()
 }
 
+/// The problems, whatever their order.
+fn told(registry: &Registry) -> Vec<String> {
+    let mut all: Vec<String> = registry.problems().iter().map(|problem| format!("{problem:?}")).collect();
+    all.sort();
+    all
+}
+
 fn documents_differ(one: &Documents, two: &Documents) -> bool {
     one.service_entries != two.service_entries || one.workload_entries != two.workload_entries
 }
@@ -201,6 +208,7 @@ proptest! {
         prop_assert_eq!(&got.catalog.endpoints, &want.catalog.endpoints);
         prop_assert_eq!(&got.catalog.namespaces, &want.catalog.namespaces);
         prop_assert!(!documents_differ(&got.documents, &want.documents));
+        prop_assert_eq!(told(&registry), told(&anew));
         // A second list of the same changes nothing; a list of nothing takes everything away.
         registry.apply_all(list(held.iter()));
         prop_assert!(look(&mut registry).1.is_empty());

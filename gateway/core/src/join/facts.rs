@@ -224,6 +224,8 @@ pub struct Cluster {
     /// Services that name a network in their labels (M-33).
     labelled: BTreeSet<(Arc<str>, Arc<str>)>,
     slices: ByName<Vec<Arc<SliceFact>>>,
+    /// The services that slices name and that are none, so that telling them does not look at every slice.
+    missing: BTreeSet<(Arc<str>, Arc<str>)>,
     pods: Pods,
     alone: Alone,
     /// Its nodes.
@@ -260,12 +262,17 @@ impl Cluster {
         } else {
             self.labelled.remove(&key);
         }
+        self.missing.remove(&key);
         self.services.insert(key.0, key.1, service)
     }
 
     /// Takes a Service out.
     pub fn remove_service(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Option<Arc<ServiceFact>> {
-        self.labelled.remove(&(namespace.clone(), name.clone()));
+        let key = (namespace.clone(), name.clone());
+        self.labelled.remove(&key);
+        if self.slices.get(namespace, name).is_some() {
+            self.missing.insert(key);
+        }
         self.services.remove(namespace, name)
     }
 
@@ -274,14 +281,18 @@ impl Cluster {
         self.slices.get(namespace, service).map_or(&[], |all| all)
     }
 
-    /// All EndpointSlices, by namespace and service.
-    pub fn all_slices(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &[Arc<SliceFact>])> {
-        self.slices.iter().map(|(namespace, service, all)| (namespace, service, &all[..]))
+    /// The EndpointSlices whose Service does not exist.
+    pub fn slices_alone(&self) -> impl Iterator<Item = &SliceFact> {
+        self.missing.iter().flat_map(|(namespace, service)| self.slices(namespace, service)).map(|slice| &**slice)
     }
 
     /// Puts a slice in place and returns the one of that name that its service had before.
     pub fn put_slice(&mut self, slice: Arc<SliceFact>) -> Option<Arc<SliceFact>> {
-        let all = self.slices.entry(slice.object.namespace.clone(), slice.service.clone());
+        let (namespace, service) = (&slice.object.namespace, &slice.service);
+        if self.services.get(namespace, service).is_none() {
+            self.missing.insert((namespace.clone(), service.clone()));
+        }
+        let all = self.slices.entry(namespace.clone(), service.clone());
         match all.binary_search_by(|s| s.object.name.cmp(&slice.object.name)) {
             Ok(place) => Some(std::mem::replace(&mut all[place], slice)),
             Err(place) => {
@@ -293,12 +304,13 @@ impl Cluster {
     }
 
     /// Takes a slice out of a service's.
-    pub fn remove_slice(&mut self, namespace: &str, service: &str, name: &str) -> Option<Arc<SliceFact>> {
+    pub fn remove_slice(&mut self, namespace: &Arc<str>, service: &Arc<str>, name: &str) -> Option<Arc<SliceFact>> {
         let all = self.slices.get_mut(namespace, service)?;
         let place = all.binary_search_by(|s| (*s.object.name).cmp(name)).ok()?;
         let old = all.remove(place);
         if all.is_empty() {
             self.slices.remove(namespace, service);
+            self.missing.remove(&(namespace.clone(), service.clone()));
         }
         Some(old)
     }
