@@ -322,7 +322,7 @@ impl Registry {
             self.touch_all();
         }
         if of_config && old != namespace {
-            let namespaces = &mut Arc::make_mut(&mut self.world).catalog.namespaces;
+            let namespaces = Arc::make_mut(&mut Arc::make_mut(&mut self.world).catalog.namespaces);
             match namespace {
                 Some(namespace) => namespaces.insert(name, namespace.labels),
                 None => namespaces.remove(&name),

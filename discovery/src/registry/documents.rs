@@ -9,7 +9,7 @@ use isthmus_config::object::{Labels, Object, ObjectRef};
 use isthmus_config::parse::Document;
 use isthmus_config::validate::{refuses, validate};
 use isthmus_core::join;
-use isthmus_core::model::NamespacedName;
+use isthmus_core::model::{Documents, NamespacedName};
 
 use super::probing::unprobed;
 use super::{Registry, key};
@@ -31,7 +31,7 @@ impl Registry {
             return;
         }
         let at = key(&object);
-        let documents = &mut Arc::make_mut(&mut self.world).documents;
+        let documents = self.documents();
         let differs = match document {
             Document::Gateway(o) => put(&mut documents.gateways, at, o),
             Document::VirtualService(o) => put(&mut documents.virtual_services, at, o),
@@ -57,7 +57,7 @@ impl Registry {
     /// Removes an object of a kind that only the config cluster gives.
     pub(super) fn drop_document(&mut self, object: &ObjectRef) {
         use isthmus_config::object::Kind;
-        let documents = &mut Arc::make_mut(&mut self.world).documents;
+        let documents = self.documents();
         let at = key(object);
         let was = match object.kind {
             Kind::Gateway => documents.gateways.remove(&at).is_some(),
@@ -73,8 +73,13 @@ impl Registry {
         }
     }
 
+    /// The documents, to be changed; what the world before has of them is copied.
+    fn documents(&mut self) -> &mut Documents {
+        Arc::make_mut(&mut Arc::make_mut(&mut self.world).documents)
+    }
+
     fn put_workload_group(&mut self, object: ObjectRef, new: Option<Arc<Object<WorkloadGroup>>>) {
-        let groups = &mut Arc::make_mut(&mut self.world).documents.workload_groups;
+        let groups = &mut self.documents().workload_groups;
         let differs = match new {
             Some(new) => put(groups, key(&object), new),
             None => groups.remove(&key(&object)).is_some(),
@@ -90,7 +95,7 @@ impl Registry {
         if self.world.documents.service_entries.get(&key(&object)) == new.as_ref() {
             return;
         }
-        let entries = &mut Arc::make_mut(&mut self.world).documents.service_entries;
+        let entries = &mut self.documents().service_entries;
         let old = match new.clone() {
             Some(new) => entries.insert(key(&object), new),
             None => entries.remove(&key(&object)),
@@ -141,7 +146,7 @@ impl Registry {
     /// Brings the document of that name in line with the clusters that the world shows.
     pub(super) fn show_workload_entry(&mut self, object: ObjectRef) {
         let first = self.clusters.iter().find_map(|c| c.workload_entries.get(&object.namespace, &object.name)).cloned();
-        let entries = &mut Arc::make_mut(&mut self.world).documents.workload_entries;
+        let entries = &mut self.documents().workload_entries;
         let old = match first.clone() {
             Some(first) => entries.insert(key(&object), first),
             None => entries.remove(&key(&object)),

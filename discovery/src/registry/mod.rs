@@ -114,7 +114,7 @@ impl Registry {
         let world = World {
             generation: 0,
             catalog: Catalog::default(),
-            documents: Documents::default(),
+            documents: Arc::new(Documents::default()),
             mesh: settings.mesh.clone(),
             gateway: settings.gateway.clone(),
         };

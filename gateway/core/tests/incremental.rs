@@ -34,7 +34,7 @@ fn world() -> World {
     World {
         generation: 1,
         catalog: Catalog::default(),
-        documents: Documents::default(),
+        documents: Arc::new(Documents::default()),
         mesh: Arc::new(MeshConfig::default()),
         gateway: Arc::new(gateway),
     }
@@ -158,8 +158,8 @@ fn apply(world: &mut World, (kind, which, variant): Step, changes: &mut Changes)
             let (namespace, name) = ("app", format!("g{}", which % 3));
             let key = (namespace.into(), name.as_str().into());
             match pick(&GATEWAYS) {
-                Some(spec) => drop(world.documents.gateways.insert(key, object(namespace, &name, i64::from(which % 3), spec))),
-                None => drop(world.documents.gateways.remove(&key)),
+                Some(spec) => drop(Arc::make_mut(&mut world.documents).gateways.insert(key, object(namespace, &name, i64::from(which % 3), spec))),
+                None => drop(Arc::make_mut(&mut world.documents).gateways.remove(&key)),
             }
             changes.objects.insert(ObjectRef::new(Kind::Gateway, namespace, name));
         }
@@ -167,8 +167,10 @@ fn apply(world: &mut World, (kind, which, variant): Step, changes: &mut Changes)
             let (namespace, name) = ("app", format!("v{}", which % 5));
             let key = (namespace.into(), name.as_str().into());
             match pick(&ROUTES) {
-                Some(spec) => drop(world.documents.virtual_services.insert(key, object(namespace, &name, i64::from(variant), spec))),
-                None => drop(world.documents.virtual_services.remove(&key)),
+                Some(spec) => {
+                    drop(Arc::make_mut(&mut world.documents).virtual_services.insert(key, object(namespace, &name, i64::from(variant), spec)))
+                }
+                None => drop(Arc::make_mut(&mut world.documents).virtual_services.remove(&key)),
             }
             changes.objects.insert(ObjectRef::new(Kind::VirtualService, namespace, name));
         }
@@ -176,8 +178,10 @@ fn apply(world: &mut World, (kind, which, variant): Step, changes: &mut Changes)
             let (namespace, name) = (NAMESPACES[which as usize % 3], format!("d{}", which % 2));
             let key = (namespace.into(), name.as_str().into());
             match pick(&RULES) {
-                Some(spec) => drop(world.documents.destination_rules.insert(key, object(namespace, &name, i64::from(which % 2), spec))),
-                None => drop(world.documents.destination_rules.remove(&key)),
+                Some(spec) => {
+                    drop(Arc::make_mut(&mut world.documents).destination_rules.insert(key, object(namespace, &name, i64::from(which % 2), spec)))
+                }
+                None => drop(Arc::make_mut(&mut world.documents).destination_rules.remove(&key)),
             }
             changes.objects.insert(ObjectRef::new(Kind::DestinationRule, namespace, name));
         }
@@ -215,7 +219,7 @@ proptest! {
 /// `hosts` virtual hosts with `each` routes, every one to a service of its own with two endpoints.
 fn large(hosts: usize, each: usize) -> World {
     let mut world = world();
-    world.documents.gateways.insert(("app".into(), "g0".into()), object("app", "g0", 0, GATEWAYS[0]));
+    Arc::make_mut(&mut world.documents).gateways.insert(("app".into(), "g0".into()), object("app", "g0", 0, GATEWAYS[0]));
     for host in 0..hosts {
         let rules: String = (0..each)
             .map(|r| {
@@ -228,7 +232,7 @@ fn large(hosts: usize, each: usize) -> World {
             .collect();
         let spec = format!("{{hosts: [h{host}.x.com], gateways: [g0], http: [{rules}]}}");
         let name = format!("v{host}");
-        world.documents.virtual_services.insert(("app".into(), name.as_str().into()), object("app", &name, 0, &spec));
+        Arc::make_mut(&mut world.documents).virtual_services.insert(("app".into(), name.as_str().into()), object("app", &name, 0, &spec));
     }
     world
 }
@@ -264,7 +268,7 @@ fn at_ten_thousand_routes_a_change_costs_what_it_touches() {
     assert_eq!(moved, 1, "untouched slots keep their view");
 
     let spec = "{hosts: [h7.x.com], gateways: [g0], http: [{route: [{destination: {host: s7-3}}]}]}";
-    world.documents.virtual_services.insert(("app".into(), "v7".into()), object("app", "v7", 0, spec));
+    Arc::make_mut(&mut world.documents).virtual_services.insert(("app".into(), "v7".into()), object("app", "v7", 0, spec));
     let plan = compiler.compile(&world, &Changes { objects: [ObjectRef::new(Kind::VirtualService, "app", "v7")].into(), ..Changes::default() });
     let counters = plan.counters;
     assert_eq!((counters.vhosts_run, counters.fragments_run, counters.bound_run, counters.backends_run), (1, 1, 1, 0));
@@ -283,13 +287,13 @@ fn a_change_that_no_route_can_see_runs_none() {
     let mut compiler = Compiler::new(1);
     compiler.compile(&world, &Changes::everything()).publish_views();
     let spec = "{host: s0-1, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}";
-    world.documents.destination_rules.insert(("app".into(), "d".into()), object("app", "d", 0, spec));
+    Arc::make_mut(&mut world.documents).destination_rules.insert(("app".into(), "d".into()), object("app", "d", 0, spec));
     let rule = Changes { objects: [ObjectRef::new(Kind::DestinationRule, "app", "d")].into(), ..Changes::default() };
     let plan = compiler.compile(&world, &rule);
     assert!(plan.snapshot.is_none());
     assert_eq!((plan.counters.fragments_run, plan.counters.backends_run, plan.views.len()), (0, 1, 1));
     let spec = "{host: s0-1, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}}";
-    world.documents.destination_rules.insert(("app".into(), "d".into()), object("app", "d", 0, spec));
+    Arc::make_mut(&mut world.documents).destination_rules.insert(("app".into(), "d".into()), object("app", "d", 0, spec));
     let plan = compiler.compile(&world, &rule);
     assert_eq!((plan.counters.fragments_run, plan.counters.vhosts_run), (1, 1), "a hash policy is part of the route");
 }

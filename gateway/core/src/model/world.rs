@@ -1,6 +1,6 @@
 //! Everything that compile reads, frozen, and what has changed since the last time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::{ClusterId, Hostname, Locality, Network};
 use isthmus_config::object::{Labels, Object, ObjectRef};
 
-use super::{Endpoint, Service};
+use super::{Endpoint, Service, Shards};
 
 /// Namespace, then name.
 pub type NamespacedName = (Arc<str>, Arc<str>);
@@ -23,11 +23,11 @@ pub type NamespacedName = (Arc<str>, Arc<str>);
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     /// Services by host name.
-    pub services: HashMap<Hostname, Arc<Service>>,
+    pub services: Shards<Hostname, Arc<Service>>,
     /// Endpoints by host name, all ports, in a stable order. Views share them.
-    pub endpoints: HashMap<Hostname, Arc<[Arc<Endpoint>]>>,
+    pub endpoints: Shards<Hostname, Arc<[Arc<Endpoint>]>>,
     /// Labels of the namespaces of the config cluster.
-    pub namespaces: BTreeMap<Arc<str>, Labels>,
+    pub namespaces: Arc<BTreeMap<Arc<str>, Labels>>,
 }
 
 /// The Istio objects in force, last good version of each.
@@ -107,7 +107,7 @@ pub struct World {
     /// What exists.
     pub catalog: Catalog,
     /// What was asked.
-    pub documents: Documents,
+    pub documents: Arc<Documents>,
     /// Mesh-wide settings.
     pub mesh: Arc<MeshConfig>,
     /// Who we are.
