@@ -347,8 +347,11 @@ fn connections_of_an_endpoint_are_counted_while_they_are_there_1_1() {
     let ip = own_address();
     let backend = Backend::named(ip, "one");
     let gateway = Gateway::start(ip, &world::simple(&[backend.address]));
+    // On one connection: another may meet another worker, which has connections of its own.
+    let mut client = Client::connect(gateway.http());
     for _ in 0..3 {
-        assert_eq!(status(&gateway, "/"), Some(200));
+        client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        assert_eq!(client.response("GET").map(|m| m.status()), Some(200));
     }
     let clusters = page(&gateway, "/clusters");
     for line in ["cx_active::1", "cx_total::1", "rq_total::3", "rq_success::3", "rq_active::0"] {
