@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use isthmus_config::name::Locality;
 use isthmus_config::object::{Kind, ObjectRef};
-use isthmus_core::balance::locality::{Distribute, Setting, Stand};
 use isthmus_core::balance::outlier::{Outcome, OutlierPolicy};
+use isthmus_core::balance::setting::{Distribute, Setting, Stand};
 use isthmus_core::balance::{BackendKey, BackendPolicy, Lb, Ledger, Line, Slot, View, WarmUp, view};
 use isthmus_core::model::{Address, Endpoint, Health, Workload};
 use proptest::prelude::*;

@@ -13,7 +13,7 @@ use isthmus_config::object::{Labels, Object};
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::analyze::{InForce, analyze};
 use isthmus_core::balance::across::{Unreachable, unreachable};
-use isthmus_core::balance::locality::Stand;
+use isthmus_core::balance::setting::Stand;
 use isthmus_core::balance::{BackendKey, Slot, View};
 use isthmus_core::compile::Compiler;
 use isthmus_core::explain::{Explanation, Question, explain};

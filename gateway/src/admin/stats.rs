@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use isthmus_core::balance::breaker::{Limits, Usage};
+use isthmus_core::balance::breaker::Usage;
 use isthmus_core::balance::outlier::Cause;
-use isthmus_core::balance::{Slot, Tallied};
+use isthmus_core::balance::{Limits, Slot, Tallied};
 use isthmus_core::route::{Pattern, PatternError};
 use serde::Deserialize;
 use serde_json::json;

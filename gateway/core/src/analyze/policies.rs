@@ -14,7 +14,7 @@ use isthmus_config::object::{Kind, Object};
 use isthmus_config::problem::{Problem, Severity};
 
 use super::{Scene, code, finding};
-use crate::balance::locality::{Setting, covers};
+use crate::balance::setting::{Setting, covers};
 use crate::compile::{Effective, outlier};
 use crate::model::{Endpoint, Service};
 

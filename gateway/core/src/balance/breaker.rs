@@ -5,91 +5,13 @@
 //! them and leaves the counts. Connections, dials and retries are counted always. Requests in flight are counted only where a limit or a budget looks at
 //! them; elsewhere the endpoints' own counts tell them.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::limits::Limits;
 use super::slot::Slot;
 use super::window::Window;
-
-/// The limits of a backend; `None` is none, since Istio takes 0 as unset (contract 1.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Open connections, idle ones too (maxConnections).
-    pub connections: Option<u32>,
-    /// Requests that wait for a connection (http1MaxPendingRequests).
-    pub pending: Option<u32>,
-    /// Requests in flight, whatever the protocol (http2MaxRequests).
-    pub requests: Option<u32>,
-    /// Retries, from the decision to the answer (maxRetries).
-    pub retries: Option<u32>,
-    /// Retries as a share of what is in flight; instead of `retries`.
-    pub budget: Option<Budget>,
-}
-
-impl Limits {
-    /// No limit at all.
-    pub const NONE: Self = Self { connections: None, pending: None, requests: None, retries: None, budget: None };
-
-    /// Whether requests in flight are to be counted.
-    pub fn counts_requests(&self) -> bool {
-        self.requests.is_some() || self.budget.is_some()
-    }
-    fn interval(&self) -> Option<Duration> {
-        self.budget.map(|budget| budget.interval).filter(|interval| !interval.is_zero())
-    }
-    /// How many retries there may be beside so many requests, in flight or waiting (contract/envoy.md 1.4).
-    pub fn retries_beside(&self, requests: u32) -> Option<u32> {
-        match self.budget {
-            Some(budget) => Some(budget.of(requests)),
-            None => self.retries,
-        }
-    }
-}
-
-/// In the words of Istio's fields.
-impl fmt::Display for Limits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fields = [
-            ("maxConnections", self.connections),
-            ("http1MaxPendingRequests", self.pending),
-            ("http2MaxRequests", self.requests),
-            ("maxRetries", self.retries.filter(|_| self.budget.is_none())),
-        ];
-        let mut first = true;
-        for (name, limit) in fields.into_iter().filter_map(|(name, limit)| Some((name, limit?))) {
-            write!(f, "{}{name} {limit}", if first { "" } else { ", " })?;
-            first = false;
-        }
-        if let Some(budget) = self.budget {
-            let percent = f64::from(budget.thousandths) / 1000.0;
-            write!(f, "{}retryBudget {percent}% and at least {}", if first { "" } else { ", " }, budget.least)?;
-            if !budget.interval.is_zero() {
-                write!(f, ", of requests within {:?}", budget.interval)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A retry budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Thousandths of a percent of the requests.
-    pub thousandths: u32,
-    /// So many in any case (minRetryConcurrency).
-    pub least: u32,
-    /// The requests of so long a time count, instead of those in flight and waiting (budgetInterval); zero for the latter.
-    pub interval: Duration,
-}
-
-impl Budget {
-    fn of(self, requests: u32) -> u32 {
-        let share = u64::from(requests) * u64::from(self.thousandths) / 100_000;
-        u32::try_from(share).unwrap_or(u32::MAX).max(self.least)
-    }
-}
 
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -310,8 +232,9 @@ pub struct Usages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::{BackendKey, BackendPolicy, Line, view};
+    use crate::balance::{BackendKey, BackendPolicy, Budget, Line, view};
     use proptest::prelude::*;
+    use std::time::Duration;
 
     fn slot() -> Arc<Slot> {
         let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };
@@ -365,14 +288,6 @@ mod tests {
         (0..50).for_each(|_| slot.begin_request(&limits, now));
         let retries = |at: Instant| (0..20).map(|_| slot.enter_retry(&limits, at)).collect::<Vec<_>>().iter().flatten().count();
         assert_eq!((retries(now), retries(now + Duration::from_secs(11))), (10, 3), "of those that began, whether or not they have ended");
-    }
-
-    #[test]
-    fn limits_read_in_istios_words() {
-        let limits = Limits { connections: Some(1), pending: Some(2), retries: Some(3), ..Limits::NONE };
-        assert_eq!(limits.to_string(), "maxConnections 1, http1MaxPendingRequests 2, maxRetries 3");
-        let budget = Some(Budget { thousandths: 12_500, least: 3, interval: Duration::ZERO });
-        assert_eq!(Limits { budget, ..limits }.to_string(), "maxConnections 1, http1MaxPendingRequests 2, retryBudget 12.5% and at least 3");
     }
 
     proptest! {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::hash::HashTable;
+use super::member::Member;
+use super::policy::Lb;
 use super::pool::{Alias, Pool};
 use super::priority::{Census, effective_weight};
-use super::view::{Lb, Member};
 
 /// One priority.
 #[derive(Debug)]

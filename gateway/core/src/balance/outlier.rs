@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::member::Member;
 use super::slot::{EndpointState, Slot};
 use super::tally::Tallied;
-use super::view::Member;
 
 /// A backend's outlier detection, resolved. A threshold of 0 is off.
 #[derive(Clone, Debug, PartialEq, Eq)]

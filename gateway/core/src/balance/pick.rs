@@ -9,8 +9,10 @@ use std::sync::Arc;
 use rand::RngCore;
 
 use super::level::Level;
+use super::member::Member;
+use super::policy::{BackendPolicy, Lb};
 use super::slot::{EndpointState, Slot};
-use super::view::{BackendPolicy, Lb, Member, View};
+use super::view::View;
 
 /// What a decision takes from the running process, or only looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,7 @@ impl View {
             let tried = |i: u32| avoid.iter().any(|s| Arc::ptr_eq(s, &self.members[i as usize].state));
             if !tried(position) || draw == RESELECTIONS {
                 let position = if tried(position) { self.another(level, &tried, rng).unwrap_or(position) } else { position };
-                return Some(Picked { member: self.members[position as usize].clone(), policy: self.policy, panic: level.panic });
+                return Some(self.picked(level, position));
             }
             draw += 1;
         }
@@ -78,17 +80,15 @@ impl View {
     /// The endpoint of a state, where it may get traffic now.
     pub fn at(&self, state: &Arc<EndpointState>) -> Option<Picked> {
         self.levels.iter().find_map(|level| {
-            let mut eligible = level.pools.iter().flat_map(|p| &p.eligible).map(|i| &self.members[*i as usize]);
-            let member = eligible.find(|m| Arc::ptr_eq(&m.state, state) && (level.panic || !m.state.is_ejected()))?;
-            Some(Picked { member: member.clone(), policy: self.policy, panic: level.panic })
+            let position = self.usable(level).find(|i| Arc::ptr_eq(&self.members[*i as usize].state, state))?;
+            Some(self.picked(level, position))
         })
     }
 
     /// One of the priority that is not `tried`, any of them. Draws alone may meet a dead endpoint again and again: it has nothing to do, so least
     /// load prefers it.
     fn another(&self, level: &Level, tried: &dyn Fn(u32) -> bool, rng: &mut dyn RngCore) -> Option<u32> {
-        let usable = |i: &u32| !tried(*i) && (level.panic || !self.members[*i as usize].state.is_ejected());
-        let all = || level.pools.iter().flat_map(|p| p.eligible.iter().copied()).filter(usable);
+        let all = || self.usable(level).filter(|i| !tried(*i));
         all().nth(((u64::from(rng.next_u32()) * all().count() as u64) >> 32) as usize)
     }
 
@@ -113,7 +113,6 @@ impl View {
     /// A position in `members`, passing over what was ejected since the view was made.
     fn draw(&self, level: &Level, hash: Option<u64>, attempt: u32, ledger: Ledger, rng: &mut dyn RngCore) -> Option<u32> {
         let hash = hash.filter(|_| self.policy.lb.hashes());
-        let usable = |i: u32| level.panic || !self.members[i as usize].state.is_ejected();
         for again in 0..=RESELECTIONS {
             let drawn = match hash {
                 Some(hash) => level.by_hash(hash, attempt + again),
@@ -123,11 +122,25 @@ impl View {
                     level.pool(|| rng.next_u64()).and_then(|p| p.draw(lb, &self.members, ledger, rng))
                 }
             }?;
-            if usable(drawn) {
+            if self.is_usable(level, drawn) {
                 return Some(drawn);
             }
         }
-        level.pools.iter().flat_map(|p| p.eligible.iter().copied()).find(|i| usable(*i))
+        self.usable(level).next()
+    }
+
+    /// True where a member of the priority may get traffic still: in panic all may.
+    fn is_usable(&self, level: &Level, position: u32) -> bool {
+        level.panic || !self.members[position as usize].state.is_ejected()
+    }
+
+    /// Who of the priority may get traffic still.
+    fn usable(&self, level: &Level) -> impl Iterator<Item = u32> {
+        level.pools.iter().flat_map(|p| p.eligible.iter().copied()).filter(|i| self.is_usable(level, *i))
+    }
+
+    fn picked(&self, level: &Level, position: u32) -> Picked {
+        Picked { member: self.members[position as usize].clone(), policy: self.policy, panic: level.panic }
     }
 }
 

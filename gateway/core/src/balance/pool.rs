@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use isthmus_config::name::Locality;
 use rand::RngCore;
 
+use super::member::Member;
 use super::pick::Ledger;
+use super::policy::{BackendPolicy, Lb};
 use super::priority::Census;
-use super::view::{BackendPolicy, Lb, Member};
 use super::warmup::WHOLE;
 
 /// Endpoints that are drawn from together.

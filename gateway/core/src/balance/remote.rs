@@ -71,7 +71,7 @@ impl Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::locality::Setting;
+    use crate::balance::setting::Setting;
     use crate::balance::view::tests::endpoint;
     use crate::balance::{BackendPolicy, Ledger, Line, view};
     use crate::model::{Endpoint, Workload};
@@ -85,7 +85,7 @@ mod tests {
         };
         let endpoints: Vec<Arc<Endpoint>> = localities.iter().enumerate().map(at).collect();
         let setting = Setting::Failover { labels: vec![], regions: vec![], weighted: false };
-        let stand = crate::balance::locality::Stand { locality: Locality::from(localities[0]), ..Default::default() };
+        let stand = crate::balance::setting::Stand { locality: Locality::from(localities[0]), ..Default::default() };
         let line = Line { setting: Arc::new(setting), stand: Arc::new(stand), outlier: None };
         view(BackendPolicy::default(), &line, &endpoints.iter().collect::<Vec<_>>(), None, 0)
     }

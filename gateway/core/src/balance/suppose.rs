@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use isthmus_config::name::Locality;
 
-use super::locality::{Stand, arrange};
+use super::locality::arrange;
+use super::member::Member;
 use super::priority::Census;
-use super::view::{Line, Member, View, assembled, census};
+use super::setting::Stand;
+use super::view::{Line, View, assembled, census};
 
 /// Endpoints of one priority and locality, as they are now.
 #[derive(Clone, Debug, PartialEq)]

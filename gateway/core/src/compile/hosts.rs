@@ -13,7 +13,7 @@ use super::lookup::Rules;
 use super::merge::Rule;
 use super::resolve::{Effective, HashRule, hash_for, hash_rules};
 use crate::balance::across::{across, told};
-use crate::balance::locality::{Callers, Setting, Stand};
+use crate::balance::setting::{Callers, Setting, Stand};
 use crate::balance::{BackendKey, HashKey, Line, Slot, View, view};
 use crate::model::{Endpoint, GatewayIdentity, Health, Protocol, Resolution, Service, World};
 

@@ -31,7 +31,7 @@ use isthmus_config::name::Hostname;
 use isthmus_config::object::ObjectRef;
 use isthmus_config::problem::Problem;
 
-use crate::balance::locality::Stand;
+use crate::balance::setting::Stand;
 use crate::balance::{Slot, View};
 use crate::model::{Changes, NamespacedName, Service, World};
 use crate::snapshot::{ConnectionOptions, ListenKey, Listener, Snapshot};

@@ -17,10 +17,9 @@ use isthmus_config::mesh::MeshConfig;
 use isthmus_config::object::Labels;
 
 use super::merge::Rule;
-use crate::balance::breaker::{Budget, Limits};
-use crate::balance::locality::{Callers, Distribute, LabelTest, Setting};
 use crate::balance::outlier::OutlierPolicy;
-use crate::balance::{BackendPolicy, HashKey, Keeping, Lb, Probes, UpstreamProtocol, WarmUp};
+use crate::balance::setting::{Callers, Distribute, LabelTest, Setting};
+use crate::balance::{BackendPolicy, Budget, HashKey, Keeping, Lb, Limits, Probes, UpstreamProtocol, WarmUp};
 use crate::model::{Distribution, HOSTNAME, NETWORK, Protocol, REGION, SUBZONE, ZONE};
 
 /// The blocks in force for one port and subset.

@@ -343,7 +343,7 @@ fn a_request_that_waits_goes_to_the_endpoint_that_comes() {
 
 #[test]
 fn retries_leave_their_localities_after_two_where_asked_v36() {
-    use crate::balance::locality::{Setting, Stand};
+    use crate::balance::setting::{Setting, Stand};
     let plain = slot(2);
     let at = |i: usize, locality: &str| {
         let endpoint = &plain.view.load().members[i].endpoint;

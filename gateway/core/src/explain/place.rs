@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use isthmus_config::name::Locality;
 
-use crate::balance::locality::{Distribute, LabelTest, Setting, Stand};
+use crate::balance::setting::{Distribute, LabelTest, Setting, Stand};
 use crate::balance::{Slot, Standing, View};
 use crate::snapshot::{Action, Destination, Held, Route};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Action, Destination, Destinations, Front, Listener, Route, RuleOrigin, Snapshot, VirtualHost};
-use crate::balance::locality::Setting;
+use crate::balance::setting::Setting;
 use crate::balance::{Slot, View};
 use crate::route::HeaderEdits;
 

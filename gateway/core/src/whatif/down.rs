@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use isthmus_config::name::{ClusterId, Locality, Network};
 
-use crate::balance::locality::{Stand, covers};
+use crate::balance::setting::{Stand, covers};
 use crate::model::{Address, CLUSTER, Endpoint, NETWORK};
 
 /// Something that fails as a whole.

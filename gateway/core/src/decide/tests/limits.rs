@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::balance::breaker::{Limits, Resource};
+use crate::balance::Limits;
+use crate::balance::breaker::Resource;
 
 /// What limits are on.
 fn limited_slot(limits: Limits) -> Arc<Slot> {

@@ -1,0 +1,37 @@
+//! One endpoint of a backend, beside the state that outlives views.
+
+use std::sync::Arc;
+
+use super::slot::EndpointState;
+use super::warmup::WHOLE;
+use crate::model::{Address, Endpoint, Health};
+
+/// One endpoint in a view.
+#[derive(Debug)]
+pub struct Member {
+    /// The endpoint, shared with the catalog.
+    pub endpoint: Arc<Endpoint>,
+    /// Its address as the access log writes it.
+    pub host: Arc<str>,
+    /// Its state, which outlives this view.
+    pub state: Arc<EndpointState>,
+}
+
+impl Member {
+    /// Its share among its equals, at least 1.
+    pub fn weight(&self) -> u32 {
+        self.endpoint.weight.max(1)
+    }
+    /// How much of its share it gets for now, in ten-thousandths: less while it warms up, where `warms` says so, or is on trial.
+    pub(super) fn portion(&self, warms: bool) -> u32 {
+        let warmth = if warms { self.state.warmth() } else { WHOLE };
+        if self.state.is_on_trial() { (warmth / TRICKLE).max(1) } else { warmth }
+    }
+    /// True where it may get traffic.
+    pub fn is_eligible(&self) -> bool {
+        self.endpoint.health == Health::Healthy && !matches!(self.endpoint.address, Address::Unresolved(..)) && !self.state.is_ejected()
+    }
+}
+
+/// An endpoint on trial gets one part of so many of its share.
+const TRICKLE: u32 = 10;
