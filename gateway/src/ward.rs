@@ -76,7 +76,7 @@ impl Ward {
         show(slot);
         warn!(
             backend = %slot.name,
-            endpoint = %member.host,
+            endpoint = %member.address(),
             cause = cause.as_str(),
             times = member.state.ejections(),
             ?lasts,
@@ -130,7 +130,7 @@ impl Ward {
                     case.member.state.settle();
                     show(&slot);
                     case.standing = Standing::Peace;
-                    info!(backend = %slot.name, endpoint = %case.member.host, proofs, "endpoint has its whole share again");
+                    info!(backend = %slot.name, endpoint = %case.member.address(), proofs, "endpoint has its whole share again");
                 }
                 Standing::Peace if case.backoff.shrink() => return false,
                 Standing::Peace => {}
@@ -149,7 +149,7 @@ impl Ward {
 impl Case {
     fn back(&self, slot: &Slot, because: &str) {
         let (since, times) = (&self.stay.since, self.member.state.ejections());
-        info!(backend = %slot.name, endpoint = %self.member.host, because, since, times, ejected = slot.ejected(), "endpoint back after its ejection");
+        info!(backend = %slot.name, endpoint = %self.member.address(), because, since, times, ejected = slot.ejected(), "endpoint back after its ejection");
     }
 }
 

@@ -98,7 +98,7 @@ fn show(slot: &Slot, out: &mut String) {
         let members = group.members.iter().map(|i| {
             let member = &view.members[*i as usize];
             let health = if member.is_eligible() { "" } else { " passed over" };
-            format!("{} w{}{health}", member.host, member.endpoint.weight)
+            format!("{} w{}{health}", member.address(), member.endpoint.weight)
         });
         let members: Vec<String> = members.collect();
         writeln!(out, "  - P{} {} w{}: {}", group.priority, group.locality, group.weight, members.join(", ")).expect("writing");

@@ -38,7 +38,7 @@ fn backend(page: &mut String, slot: &Arc<Slot>, traffic: &Traffic) {
     let standings = view.standings();
     let priorities: HashMap<u32, u32> = standings.iter().flat_map(|s| s.members.iter().map(|i| (*i, s.priority))).collect();
     for (at, member) in (0u32..).zip(&view.members) {
-        let host = &*member.host;
+        let host = &*member.address().to_string();
         let counts = counted.get(&Arc::as_ptr(&member.state).addr()).copied().unwrap_or_default();
         line(host, "cx_active", &counts.open);
         line(host, "cx_total", &counts.connections);

@@ -277,7 +277,7 @@ fn with_value<R>(operator: &Operator, record: &Record<'_>, then: impl FnOnce(Val
         Fact::BytesReceived => then(Value::Number(record.received)),
         Fact::BytesSent => then(Value::Number(record.sent)),
         Fact::Duration => then(Value::Number(u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX))),
-        Fact::UpstreamHost => then(record.member.map_or(Value::Absent, |member| bytes(&member.host))),
+        Fact::UpstreamHost => then(record.member.map_or(Value::Absent, |member| Value::Shown(member.address()))),
         Fact::UpstreamCluster | Fact::UpstreamClusterRaw => then(bytes(record.backend)),
         Fact::UpstreamLocal => match &record.upstream_local {
             Some(address) => then(Value::Shown(address)),

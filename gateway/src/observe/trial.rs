@@ -64,7 +64,7 @@ impl Trial {
         }
         if let Some(member) = member {
             let workload = &member.endpoint.workload;
-            set("x-isthmus-endpoint", &member.host);
+            set("x-isthmus-endpoint", &member.address().to_string());
             set("x-isthmus-workload", &workload.name);
             set("x-isthmus-cluster", workload.cluster.as_str());
             set("x-isthmus-locality", workload.locality.as_str());

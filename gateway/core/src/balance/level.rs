@@ -37,7 +37,8 @@ impl Level {
         let mut level = Self { load, panic, census, pools, shares, draw, table: None, hashed: Vec::new() };
         if lb.hashes() {
             level.hashed = level.pools.iter().flat_map(|p| p.eligible.iter().copied()).collect();
-            let hosts: Vec<&str> = level.hashed.iter().map(|i| &*members[*i as usize].host).collect();
+            let hosts: Vec<String> = level.hashed.iter().map(|i| members[*i as usize].address().to_string()).collect();
+            let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
             let weights = hash_weights(&level.pools, members);
             level.table = match lb {
                 Lb::RingHash { minimum } => Some(HashTable::ring(&hosts, &weights, minimum)),

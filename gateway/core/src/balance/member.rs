@@ -11,13 +11,15 @@ use crate::model::{Address, Endpoint, Health};
 pub struct Member {
     /// The endpoint, shared with the catalog.
     pub endpoint: Arc<Endpoint>,
-    /// Its address as the access log writes it.
-    pub host: Arc<str>,
     /// Its state, which outlives this view.
     pub state: Arc<EndpointState>,
 }
 
 impl Member {
+    /// Its address, which the access log writes and hashes read.
+    pub fn address(&self) -> &Address {
+        &self.endpoint.address
+    }
     /// Its share among its equals, at least 1.
     pub fn weight(&self) -> u32 {
         self.endpoint.weight.max(1)

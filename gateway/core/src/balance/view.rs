@@ -60,8 +60,8 @@ pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Arc<Endpoint>], pr
         .iter()
         .map(|e| match known.get(&identity(e)) {
             Some(m) if m.endpoint == **e => (*m).clone(),
-            Some(m) => Arc::new(Member { endpoint: (*e).clone(), host: m.host.clone(), state: m.state.clone() }),
-            None => Arc::new(Member { endpoint: (*e).clone(), host: e.address.to_string().into(), state: Arc::default() }),
+            Some(m) => Arc::new(Member { endpoint: (*e).clone(), state: m.state.clone() }),
+            None => Arc::new(Member { endpoint: (*e).clone(), state: Arc::default() }),
         })
         .collect();
     if let Some(warm_up) = policy.warm_up {

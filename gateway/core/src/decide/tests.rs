@@ -319,7 +319,7 @@ fn a_retry_goes_elsewhere_and_holds_one_endpoint_at_a_time() {
     exchange.next(Event::ConnectFailed(ConnectError::Failed), now, &mut rng, Ledger::Live);
     let second = exchange.next(Event::Woke, now + 25 * MS, &mut rng, Ledger::Live);
     let (Step::Try(first), Step::Try(second)) = (first, second) else { panic!("two attempts") };
-    assert_ne!(first.member.host, second.member.host);
+    assert_ne!(first.member.address(), second.member.address());
     assert_eq!((first.member.state.active(), second.member.state.active()), (0, 1));
     drop(exchange);
     assert_eq!(second.member.state.active(), 0);
@@ -366,8 +366,8 @@ fn retries_leave_their_localities_after_two_where_asked_v36() {
         let (mut exchange, _) = Exchange::begin(route, &head, &down, now, &mut rng, Ledger::Live);
         let mut seen = Vec::new();
         for attempt in 0..4 {
-            let tried = exchange.member().expect("a member").host.clone();
-            seen.push(slot.view.load().members.iter().position(|m| m.host == tried).expect("of the backend"));
+            let tried = exchange.member().expect("a member").address().clone();
+            seen.push(slot.view.load().members.iter().position(|m| *m.address() == tried).expect("of the backend"));
             if attempt < 3 {
                 exchange.next(Event::ResponseHead { status: 503, headers: &headers }, now, &mut rng, Ledger::Live);
                 now += Duration::from_secs(1);

@@ -311,7 +311,7 @@ impl EndpointTold {
             Health::Draining => "draining",
         };
         Self {
-            address: member.host.to_string(),
+            address: member.address().to_string(),
             cluster: workload.cluster.to_string(),
             locality: workload.locality.to_string(),
             workload: workload.name.to_string(),

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue};
 use isthmus_config::name::Locality;
 use isthmus_config::object::{ObjectRef, Origin};
 
-use crate::balance::{EndpointState, Ledger, View};
+use crate::balance::{EndpointState, Ledger, Member, View};
 use crate::decide::{Downstream, Exchange, Found, Step, find};
 use crate::failure::Flags;
 use crate::route::forwarding::{Arrival, receive};
@@ -242,7 +242,7 @@ fn present(held: &Held, stay: Stay<'_>, told: &mut Explanation) {
         let Ok(slot) = &destination.slot else { continue };
         told.limits = LimitTold::all(slot);
         let view = slot.view.load();
-        let ejected = |address: &str| view.members.iter().find(|m| m.state.is_ejected() && *m.host == *address);
+        let ejected = |address: &str| view.members.iter().find(|m| m.state.is_ejected() && m.address().to_string() == address);
         for endpoint in &mut told.endpoints {
             endpoint.ejection = ejected(&endpoint.address).and_then(|m| stay(&m.state));
         }
@@ -284,7 +284,7 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
     let view = slot.view.load();
     told.balancing = words::balancing(&view, destination.hash.as_ref());
     let hashed = match (step, &view.policy.lb, &destination.hash) {
-        (Step::Try(attempt), crate::balance::Lb::RingHash { .. } | crate::balance::Lb::Maglev { .. }, Some(_)) => Some(attempt.member.host.clone()),
+        (Step::Try(attempt), crate::balance::Lb::RingHash { .. } | crate::balance::Lb::Maglev { .. }, Some(_)) => Some(attempt.member.clone()),
         _ => None,
     };
     told.lined_up = place::lined_up(&view);
@@ -311,9 +311,9 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
 }
 
 /// How likely each member is, in order. Of a hash, the one it names.
-fn odds(view: &View, hashed: Option<&str>) -> Vec<f64> {
+fn odds(view: &View, hashed: Option<&Member>) -> Vec<f64> {
     match hashed {
-        Some(host) => view.members.iter().map(|m| f64::from(u8::from(*m.host == *host))).collect(),
+        Some(one) => view.members.iter().map(|m| f64::from(u8::from(m.address() == one.address()))).collect(),
         None => view.odds(),
     }
 }

@@ -235,7 +235,7 @@ impl BackendDump {
                 .filter(|t| !t.is_empty())
                 .collect::<Vec<_>>()
                 .join(" ");
-            format!("{} weight {} {:?} {who}", m.host, e.weight, e.health).trim_end().to_owned()
+            format!("{} weight {} {:?} {who}", e.address, e.weight, e.health).trim_end().to_owned()
         };
         Self { name: slot.name.clone(), policy: format!("{:?}", view.policy), line: line(view), endpoints: view.members.iter().map(member).collect() }
     }
@@ -247,7 +247,7 @@ fn line(view: &View) -> Vec<String> {
     }
     let one = |s: crate::balance::Standing| {
         let weight = s.weight.map(|w| format!(" w{w}")).unwrap_or_default();
-        let hosts: Vec<&str> = s.members.iter().map(|i| &*view.members[*i as usize].host).collect();
+        let hosts: Vec<String> = s.members.iter().map(|i| view.members[*i as usize].address().to_string()).collect();
         format!("P{} {:?}{weight} {:.1} %: {}", s.priority, s.locality.as_str(), s.share * 100.0, hosts.join(", "))
     };
     view.standings().into_iter().map(one).collect()
