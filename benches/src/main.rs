@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use isthmus_core::compile::{Compiler, Counters};
 use isthmus_core::model::Changes;
 
+use scale::objects::Size;
 use world::{Shape, Source};
 
-/// The allocator of production, whose memory is measured.
+/// The allocator of production, which counts what is held.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: cap::Cap<mimalloc::MiMalloc> = cap::Cap::new(mimalloc::MiMalloc, usize::MAX);
 
 /// Changes measured for each figure; the middle one is told.
 const ROUNDS: usize = 31;
@@ -27,12 +28,14 @@ fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
     let mut asked = std::env::args().skip(1).peekable();
     if asked.next_if(|first| first == "scale").is_some() {
-        let sizes: Vec<usize> = asked.filter_map(|n| n.parse().ok()).collect();
-        return scale::run(&sizes, &mut out);
+        return scale::run(size(asked), &mut out);
+    }
+    if asked.next_if(|first| first == "memory").is_some() {
+        return memory::run(size(asked), &mut out);
     }
     if let (Some(shape), Some(routes)) = (asked.next(), asked.next().and_then(|r| r.parse().ok())) {
-        if shape == "memory" {
-            return writeln!(out, "{}", memory::measure(routes, asked.next().and_then(|n| n.parse().ok()).unwrap_or(2 * world::ENDPOINTS))?);
+        if shape == "files" {
+            return writeln!(out, "{}", memory::files::measure(routes, asked.next().and_then(|n| n.parse().ok()).unwrap_or(2 * world::ENDPOINTS))?);
         }
         let shape = if shape == format!("{:?}", Shape::OneHost) { Shape::OneHost } else { Shape::HostEach };
         return writeln!(out, "{}", measure(shape, routes));
@@ -56,6 +59,11 @@ fn main() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How many routes, services and endpoints are asked for.
+fn size(asked: impl Iterator<Item = String>) -> Size {
+    Size::asked(&asked.filter_map(|n| n.parse().ok()).collect::<Vec<usize>>())
 }
 
 /// One line of the table.

@@ -74,7 +74,7 @@ fn slice(service: usize, round: usize) -> String {
     )
 }
 
-/// What one file of [`crate::memory`] holds: a service, its route, its endpoints and the pods behind them.
+/// What one file of [`crate::memory::files`] holds: a service, its route, its endpoints and the pods behind them.
 pub(crate) fn with_pods(service: usize, endpoints: usize) -> String {
     let pods = (0..endpoints).map(|e| {
         let n = service * endpoints + e;

@@ -5,7 +5,7 @@
 //! without a pause. So the figure holds the watch, the hold-off, the compilation and a request.
 
 mod api;
-mod objects;
+pub(crate) mod objects;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use api::ApiServer;
 use objects::Size;
 
-const CLUSTERS: usize = 3;
+/// Clusters between which services are spread.
+pub(crate) const CLUSTERS: usize = 3;
 /// Changes of each figure.
 const SAMPLES: usize = 300;
 /// Nothing takes longer, or the run has failed.
@@ -30,12 +31,8 @@ const NAMESPACE: &str = "team-0";
 const HOST: &str = "probe.example.com";
 
 /// Runs everything and prints it.
-pub(crate) fn run(arguments: &[usize], out: &mut impl Write) -> io::Result<()> {
-    let size = match arguments {
-        [routes, services, endpoints, ..] => Size { routes: *routes, services: *services, each: endpoints / services / 2 },
-        [..] => Size { routes: 5_000, services: 10_000, each: 5 },
-    };
-    writeln!(out, "{CLUSTERS} clusters, {} routes, {} services, {} endpoints", size.routes, size.services, size.services * 2 * size.each)?;
+pub(crate) fn run(size: Size, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{CLUSTERS} clusters, {} routes, {} services, {} endpoints", size.routes, size.services, size.endpoints())?;
     let servers: Vec<ApiServer> = (0..CLUSTERS).map(|_| ApiServer::start()).collect::<io::Result<_>>()?;
     for (index, server) in servers.iter().enumerate() {
         objects::cluster(index, size).iter().for_each(|(plural, name, object)| server.put(plural, name, object));

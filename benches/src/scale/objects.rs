@@ -4,13 +4,28 @@ use std::fmt::Write as _;
 
 /// A size: so many routes, services, endpoints.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
+pub(crate) struct Size {
     /// VirtualServices of one route, each with a host of its own.
-    pub(super) routes: usize,
+    pub(crate) routes: usize,
     /// Services, each in two of the three clusters.
-    pub(super) services: usize,
+    pub(crate) services: usize,
     /// Endpoints of a service in one cluster.
-    pub(super) each: usize,
+    pub(crate) each: usize,
+}
+
+impl Size {
+    /// Routes, services and endpoints as they are given; the size that is aimed at where they are not.
+    pub(crate) fn asked(numbers: &[usize]) -> Self {
+        match numbers {
+            [routes, services, endpoints, ..] => Self { routes: *routes, services: *services, each: endpoints / services / 2 },
+            [..] => Self { routes: 5_000, services: 10_000, each: 5 },
+        }
+    }
+
+    /// Endpoints in all.
+    pub(crate) fn endpoints(self) -> usize {
+        self.services * 2 * self.each
+    }
 }
 
 /// Nodes of a cluster.
@@ -19,7 +34,7 @@ const NODES: usize = 150;
 const NAMESPACES: usize = 40;
 
 /// What a cluster holds: plural, namespace and name, object.
-pub(super) type Objects = Vec<(&'static str, String, String)>;
+pub(crate) type Objects = Vec<(&'static str, String, String)>;
 
 /// The namespace of a service.
 pub(super) fn namespace(service: usize) -> String {
@@ -27,7 +42,7 @@ pub(super) fn namespace(service: usize) -> String {
 }
 
 /// Everything in one of the clusters; the first is the config cluster.
-pub(super) fn cluster(index: usize, size: Size) -> Objects {
+pub(crate) fn cluster(index: usize, size: Size) -> Objects {
     let mut all = Objects::new();
     for n in 0..NAMESPACES {
         all.push(("namespaces", format!("team-{n}"), format!(r#"{{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"team-{n}"}}}}"#)));

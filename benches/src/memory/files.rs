@@ -1,5 +1,5 @@
 //! Resident memory of a cluster read from files: a service, a route and some pods in each file
-//! (`isthmus-benches memory SERVICES ENDPOINTS_OF_EACH`).
+//! (`isthmus-benches files SERVICES ENDPOINTS_OF_EACH`).
 
 use std::io;
 use std::path::Path;
