@@ -4,19 +4,23 @@
 //! with one never stops the others. Istio's kinds are read strictly (an unknown field refuses the object, IST0106),
 //! Kubernetes' kinds as far as we use them, others are named only.
 
+mod document;
+mod envelope;
+
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 
 use crate::decode::{Decoding, Misfit};
-use crate::istio::{DestinationRule, EnvoyFilter, Gateway, ServiceEntry, VirtualService, WorkloadEntry, WorkloadGroup};
+use crate::istio::WorkloadEntry;
 use crate::kinds::{Fate, fate};
 use crate::kubernetes::{self, Wire};
 use crate::locate::{Node, Tree, trees};
 use crate::name::ClusterId;
-use crate::object::{Kind, Labels, Meta, Object, ObjectRef, Origin, Spans, Spot};
+use crate::object::{Kind, Meta, Object, ObjectRef, Origin, Spans, Spot};
 use crate::problem::{Problem, Severity};
+pub use document::{Bystander, Document};
+use envelope::{EntryStatus, Envelope, Metadata, identity};
 
 /// A file with more bytes is refused, best before it is read.
 pub const MAX_FILE: u64 = 64 << 20;
@@ -34,94 +38,6 @@ pub struct Parsed {
     pub refused: Vec<ObjectRef>,
     /// Documents of which not even the identity could be read: nothing can be said to have left this file.
     pub unreadable: usize,
-}
-
-/// One object of a file.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "each variant holds the kind of its name")]
-pub enum Document {
-    Gateway(Arc<Object<Gateway>>),
-    VirtualService(Arc<Object<VirtualService>>),
-    DestinationRule(Arc<Object<DestinationRule>>),
-    ServiceEntry(Arc<Object<ServiceEntry>>),
-    WorkloadEntry(Arc<Object<WorkloadEntry>>),
-    WorkloadGroup(Arc<Object<WorkloadGroup>>),
-    EnvoyFilter(Arc<Object<EnvoyFilter>>),
-    Service(Arc<Object<kubernetes::Service>>),
-    EndpointSlice(Arc<Object<kubernetes::EndpointSlice>>),
-    Pod(Arc<Object<kubernetes::Pod>>),
-    Node(Arc<Object<kubernetes::Node>>),
-    Namespace(Arc<Object<kubernetes::Namespace>>),
-    Secret(Arc<Object<kubernetes::Secret>>),
-    /// Istio would enforce it at this gateway and we do not: a warning each.
-    Unenforced(Arc<Bystander>),
-    /// A kind that lives beside the rules.
-    NotUsed(Arc<Bystander>),
-}
-
-/// An object of a kind that we do not read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bystander {
-    /// Group and version.
-    pub api_version: Arc<str>,
-    /// Its kind.
-    pub kind: Arc<str>,
-    /// Its name and namespace; nothing else is read.
-    pub meta: Meta,
-    /// Where it stands.
-    pub origin: Origin,
-}
-
-impl Document {
-    /// Kind, namespace and name; `None` for kinds that we do not read.
-    pub fn reference(&self) -> Option<ObjectRef> {
-        let kind = match self {
-            Self::Gateway(_) => Kind::Gateway,
-            Self::VirtualService(_) => Kind::VirtualService,
-            Self::DestinationRule(_) => Kind::DestinationRule,
-            Self::ServiceEntry(_) => Kind::ServiceEntry,
-            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
-            Self::WorkloadGroup(_) => Kind::WorkloadGroup,
-            Self::EnvoyFilter(_) => Kind::EnvoyFilter,
-            Self::Service(_) => Kind::Service,
-            Self::EndpointSlice(_) => Kind::EndpointSlice,
-            Self::Pod(_) => Kind::Pod,
-            Self::Node(_) => Kind::Node,
-            Self::Namespace(_) => Kind::Namespace,
-            Self::Secret(_) => Kind::Secret,
-            Self::Unenforced(_) | Self::NotUsed(_) => return None,
-        };
-        Some(ObjectRef { kind, namespace: self.meta().namespace.clone(), name: self.meta().name.clone() })
-    }
-
-    /// The object's metadata.
-    pub fn meta(&self) -> &Meta {
-        self.header().0
-    }
-
-    /// Where the object stands.
-    pub fn origin(&self) -> &Origin {
-        self.header().1
-    }
-
-    fn header(&self) -> (&Meta, &Origin) {
-        match self {
-            Self::Gateway(o) => (&o.meta, &o.origin),
-            Self::VirtualService(o) => (&o.meta, &o.origin),
-            Self::DestinationRule(o) => (&o.meta, &o.origin),
-            Self::ServiceEntry(o) => (&o.meta, &o.origin),
-            Self::WorkloadEntry(o) => (&o.meta, &o.origin),
-            Self::WorkloadGroup(o) => (&o.meta, &o.origin),
-            Self::EnvoyFilter(o) => (&o.meta, &o.origin),
-            Self::Service(o) => (&o.meta, &o.origin),
-            Self::EndpointSlice(o) => (&o.meta, &o.origin),
-            Self::Pod(o) => (&o.meta, &o.origin),
-            Self::Node(o) => (&o.meta, &o.origin),
-            Self::Namespace(o) => (&o.meta, &o.origin),
-            Self::Secret(o) => (&o.meta, &o.origin),
-            Self::Unenforced(o) | Self::NotUsed(o) => (&o.meta, &o.origin),
-        }
-    }
 }
 
 /// Reads one file's bytes. `cluster` (empty for none) and `file` (as shown to people) become part of every origin.
@@ -357,88 +273,5 @@ impl Reader<'_> {
         let meta = Meta { name: text("name").into(), namespace: text("namespace").into(), ..Meta::default() };
         let bystander = Bystander { api_version: api_version.into(), kind: kind.into(), meta, origin: self.origin(node.spot) };
         self.parsed.documents.push(wrap(Arc::new(bystander)));
-    }
-}
-
-/// Which object this is, as far as it can be told from a broken one.
-fn identity(node: &Node<'_>, kind: Kind) -> Option<ObjectRef> {
-    let text = |key| node.get("metadata").and_then(|m| m.get(key)).and_then(Node::text);
-    Some(ObjectRef::new(kind, namespace(kind, text("namespace").unwrap_or_default()), text("name").filter(|name| !name.is_empty())?))
-}
-
-/// The namespace that an object lives in: `default` where it names none, as kubectl puts it.
-fn namespace(kind: Kind, given: &str) -> Arc<str> {
-    match given {
-        _ if kind.is_cluster_scoped() => "".into(),
-        "" => "default".into(),
-        given => given.into(),
-    }
-}
-
-/// An Istio object as it is written. Unknown fields beside these are refused.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Envelope<S> {
-    api_version: IgnoredAny,
-    kind: IgnoredAny,
-    metadata: Metadata,
-    spec: Option<S>,
-    status: IgnoredAny,
-}
-
-impl<S> Default for Envelope<S> {
-    fn default() -> Self {
-        Self { api_version: IgnoredAny, kind: IgnoredAny, metadata: Metadata::default(), spec: None, status: IgnoredAny }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct EntryStatus {
-    conditions: Vec<kubernetes::Condition>,
-}
-
-/// Metadata as it is written; what Kubernetes keeps here for itself is named, so that strict reading knows it.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Metadata {
-    name: Arc<str>,
-    namespace: Arc<str>,
-    labels: Labels,
-    annotations: Labels,
-    creation_timestamp: String,
-    generate_name: IgnoredAny,
-    uid: IgnoredAny,
-    resource_version: IgnoredAny,
-    generation: IgnoredAny,
-    deletion_timestamp: IgnoredAny,
-    deletion_grace_period_seconds: IgnoredAny,
-    owner_references: IgnoredAny,
-    finalizers: IgnoredAny,
-    managed_fields: IgnoredAny,
-    self_link: IgnoredAny,
-}
-
-impl Metadata {
-    fn read(self, kind: Kind, misfits: &mut Vec<Misfit>) -> Option<Meta> {
-        let mut misfit = |path: &str, message: String| misfits.push(Misfit::at(path, message));
-        if self.name.is_empty() {
-            misfit("metadata.name", "expected a name, found none".to_owned());
-            return None;
-        }
-        let created = match self.creation_timestamp.as_str() {
-            "" => None,
-            text => match text.parse::<jiff::Timestamp>() {
-                Ok(time) => Some(time.as_second()),
-                Err(_) => {
-                    misfit("metadata.creationTimestamp", format!("expected a time such as 2024-05-01T12:00:00Z, found {text:?}"));
-                    None
-                }
-            },
-        };
-        let mut annotations = self.annotations;
-        // kubectl keeps a copy of the whole object here.
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        Some(Meta { namespace: namespace(kind, &self.namespace), name: self.name, labels: self.labels, annotations, created })
     }
 }
