@@ -1,7 +1,9 @@
 //! Golden cases of reading and validating: `golden/parse/NAME.in.yaml` -> `NAME.out.yaml`.
 //!
-//! The first line of each input names the rule it shows. `UPDATE_GOLDEN=1` rewrites the outputs; review the diff like code.
-//! The users' own files are read too: their outcome is `golden/input.out.yaml`.
+//! The first line of each input names the rule it shows. The users' own files are read too: their outcome is `golden/input.out.yaml`.
+
+#[path = "../../tests/golden.rs"]
+mod runner;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use isthmus_config::name::ClusterId;
 use isthmus_config::parse::{Document, parse};
 use isthmus_config::problem::Problem;
 use isthmus_config::validate::validate;
+use runner::{compared, golden, golden_folder};
 
 fn shown(problem: &Problem) -> String {
     let spot = problem.origin.spot(&problem.path);
@@ -51,35 +54,13 @@ fn outcome(text: &[u8]) -> String {
     out
 }
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
-
-/// Compares with the file, or rewrites it; the difference where there is one.
-fn compared(output: &Path, got: String) -> Option<String> {
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(output, got).expect("a writable outcome");
-        return None;
-    }
-    let wanted = std::fs::read_to_string(output).unwrap_or_default();
-    (wanted != got).then(|| format!("{}:\n{got}", output.display()))
-}
-
 #[test]
 fn every_case_has_its_outcome() {
-    let folder = golden().join("parse");
-    let mut names: Vec<String> = std::fs::read_dir(&folder)
-        .expect("the folder of cases")
-        .filter_map(|entry| Some(entry.expect("a case").file_name().to_str()?.strip_suffix(".in.yaml")?.to_owned()))
-        .collect();
-    names.sort();
-    let outcome = |name: &String| {
-        let text = std::fs::read_to_string(folder.join(format!("{name}.in.yaml"))).expect("a readable case");
-        assert!(text.starts_with("# "), "{name}: the first line names its rule");
-        compared(&folder.join(format!("{name}.out.yaml")), outcome(text.as_bytes()))
-    };
-    let wrong: Vec<String> = names.iter().filter_map(outcome).collect();
-    assert!(names.len() >= 20 && wrong.is_empty(), "{} of {} differ; UPDATE_GOLDEN=1 rewrites:\n{}", wrong.len(), names.len(), wrong.join("\n"));
+    let cases = golden("parse", |text| {
+        assert!(text.starts_with("# "), "the first line names its rule: {text}");
+        outcome(text.as_bytes())
+    });
+    assert!(cases >= 20, "{cases} cases");
 }
 
 fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -104,6 +85,6 @@ fn the_users_files_are_read_as_their_table_says() {
         let name = file.strip_prefix(&root).expect("a file below the root").display().to_string();
         let _ = write!(out, "## {name}\n{}", outcome(&std::fs::read(&file).expect("a readable file")));
     }
-    let wrong = compared(&golden().join("input.out.yaml"), out);
+    let wrong = compared(&golden_folder().join("input.out.yaml"), out);
     assert!(wrong.is_none(), "UPDATE_GOLDEN=1 rewrites: {}", wrong.unwrap_or_default());
 }

@@ -1,10 +1,13 @@
 //! From files to the world: `golden/NAME.in.yaml` holds isthmus.yaml's keys, `files` of text by path and what DNS `answers`;
-//! `golden/NAME.out.yaml` the services, endpoints and problems that come of it. `UPDATE_GOLDEN=1` rewrites the outputs.
+//! `golden/NAME.out.yaml` the services, endpoints and problems that come of it.
+
+#[path = "../../tests/golden.rs"]
+mod runner;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use isthmus_config::bootstrap::Bootstrap;
@@ -14,23 +17,7 @@ use serde_yaml::Value;
 
 #[test]
 fn files_become_the_world() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut inputs: Vec<PathBuf> = std::fs::read_dir(&folder).expect("the folder").map(|e| e.expect("an entry").path()).collect();
-    inputs.retain(|p| p.to_string_lossy().ends_with(".in.yaml"));
-    inputs.sort();
-    assert!(!inputs.is_empty());
-    let mut wrong = Vec::new();
-    for input in inputs {
-        let text = std::fs::read_to_string(&input).expect("an input");
-        let got = play(&text);
-        let output = PathBuf::from(input.to_string_lossy().replace(".in.yaml", ".out.yaml"));
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&output, &got).expect("an output");
-        } else if std::fs::read_to_string(&output).unwrap_or_default() != got {
-            wrong.push(format!("{}:\n{got}", output.display()));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    runner::golden("", play);
 }
 
 fn play(text: &str) -> String {

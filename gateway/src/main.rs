@@ -11,6 +11,8 @@ mod progress;
 mod proxy;
 mod reconcile;
 mod sources;
+#[cfg(test)]
+mod stand_in;
 mod upstream;
 mod ward;
 mod warming;

@@ -165,25 +165,13 @@ fn show(slot: &Slot) {
 
 #[cfg(test)]
 mod tests {
-    use isthmus_config::object::{Kind, ObjectRef};
     use isthmus_core::balance::outlier::{Outcome, OutlierPolicy};
-    use isthmus_core::balance::{BackendKey, BackendPolicy, Lb, Line, view};
-    use isthmus_core::model::{Address, Endpoint, Health};
+    use isthmus_core::balance::{BackendPolicy, Lb, Line};
 
     use super::*;
+    use crate::stand_in::{self, endpoint};
 
     fn slot(lb: Lb, half_open: bool) -> Arc<Slot> {
-        let endpoint = |last: u8| {
-            Arc::new(Endpoint {
-                address: Address::Socket(([10, 0, 0, last], 80).into()),
-                port_name: "http".into(),
-                weight: 1,
-                health: Health::Healthy,
-                workload: Arc::default(),
-                source: Arc::new(ObjectRef::new(Kind::Pod, "default", "a")),
-                passage: None,
-            })
-        };
         let outlier = OutlierPolicy {
             consecutive_5xx: 3,
             consecutive_gateway: 0,
@@ -196,9 +184,7 @@ mod tests {
             half_open,
         };
         let line = Line { outlier: Some(Arc::new(outlier)), ..Line::default() };
-        let policy = BackendPolicy { lb, ..BackendPolicy::default() };
-        let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };
-        Arc::new(Slot::new(key, view(policy, &line, &[&endpoint(1), &endpoint(2)], None, 0)))
+        stand_in::slot("a", BackendPolicy { lb, ..BackendPolicy::default() }, &line, vec![endpoint(1), endpoint(2)])
     }
 
     /// The first endpoint's odds in thousandths.

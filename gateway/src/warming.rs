@@ -77,28 +77,16 @@ impl Warming {
 mod tests {
     use std::time::Duration;
 
-    use isthmus_config::object::{Kind, ObjectRef};
-    use isthmus_core::balance::{BackendKey, BackendPolicy, Lb, Line, View, WarmUp, view};
-    use isthmus_core::model::{Address, Endpoint, Health};
+    use isthmus_core::balance::{BackendPolicy, Lb, Line, View, WarmUp, view};
+    use isthmus_core::model::Endpoint;
 
     use super::*;
+    use crate::stand_in::{self, endpoint};
 
     const WINDOW: Duration = Duration::from_secs(60);
 
-    fn endpoint(last: u8) -> Arc<Endpoint> {
-        Arc::new(Endpoint {
-            address: Address::Socket(([10, 0, 0, last], 80).into()),
-            port_name: "http".into(),
-            weight: 1,
-            health: Health::Healthy,
-            workload: Arc::default(),
-            source: Arc::new(ObjectRef::new(Kind::Pod, "default", "a")),
-            passage: None,
-        })
-    }
-
     fn shown(slot: &Slot, endpoints: &[u8], policy: BackendPolicy) {
-        let endpoints: Vec<Arc<Endpoint>> = endpoints.iter().map(|i| endpoint(*i)).collect();
+        let endpoints: Vec<Arc<Endpoint>> = endpoints.iter().map(|i| endpoint(*i).into()).collect();
         let fresh = view(policy, &Line::default(), &endpoints.iter().collect::<Vec<_>>(), Some(&slot.view.load()), 0);
         slot.view.store(Arc::new(fresh));
     }
@@ -110,8 +98,7 @@ mod tests {
     #[test]
     fn a_new_endpoint_is_warm_after_its_window_d32() {
         let policy = BackendPolicy { lb: Lb::RoundRobin, warm_up: Some(WarmUp::new(WINDOW, 10.0, 1.0)), ..BackendPolicy::default() };
-        let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };
-        let slot = Arc::new(Slot::new(key, view(policy, &Line::default(), &[], None, 0)));
+        let slot = stand_in::slot("a", policy, &Line::default(), vec![]);
         let (mut warming, start) = (Warming::default(), Instant::now());
         shown(&slot, &[1], policy);
         warming.admit(std::slice::from_ref(&slot), start);

@@ -1,10 +1,13 @@
 //! Several networks and what each sees of the others: `golden/networks/NAME.in.yaml` says which endpoints and gateways there are, in
 //! clusters of their own, and `from` which networks to look from; `NAME.out.yaml` the endpoints by priority and locality, and what
-//! is left out. `UPDATE_GOLDEN=1` rewrites the outputs.
+//! is left out.
+
+#[path = "../../../tests/golden.rs"]
+mod runner;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use isthmus_config::bootstrap::Bootstrap;
 use isthmus_core::analyze::{analyze, code};
@@ -51,24 +54,10 @@ spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: ht
 
 #[test]
 fn networks_see_each_other() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
-    let mut inputs: Vec<PathBuf> = std::fs::read_dir(&folder).expect("the folder").map(|e| e.expect("an entry").path()).collect();
-    inputs.retain(|p| p.to_string_lossy().ends_with(".in.yaml"));
-    inputs.sort();
-    assert!(!inputs.is_empty());
-    let mut wrong = Vec::new();
-    for input in inputs {
-        let text = std::fs::read_to_string(&input).expect("an input");
-        let case: Case = serde_yaml::from_str(&text).expect("a case");
-        let got: String = case.from.iter().map(|network| seen(&case, network)).collect();
-        let output = PathBuf::from(input.to_string_lossy().replace(".in.yaml", ".out.yaml"));
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&output, &got).expect("an output");
-        } else if std::fs::read_to_string(&output).unwrap_or_default() != got {
-            wrong.push(format!("{}:\n{got}", output.display()));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    runner::golden("networks", |text| {
+        let case: Case = serde_yaml::from_str(text).expect("a case");
+        case.from.iter().map(|network| seen(&case, network)).collect()
+    });
 }
 
 fn seen(case: &Case, network: &str) -> String {

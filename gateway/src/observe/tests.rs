@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
-use isthmus_config::object::{Kind, ObjectRef};
-use isthmus_core::balance::{BackendKey, BackendPolicy, Line, Slot, view};
+use isthmus_core::balance::{BackendPolicy, Line, Slot};
 use isthmus_core::failure::{Flag, Flags};
-use isthmus_core::model::{Address, Endpoint, GatewayIdentity, Health, Workload};
+use isthmus_core::model::{Address, Endpoint, GatewayIdentity, Workload};
 
 use super::*;
+use crate::stand_in;
 
 fn slot() -> Arc<Slot> {
     let workload = Workload {
@@ -20,17 +20,24 @@ fn slot() -> Arc<Slot> {
         labels: Arc::new([("app", "a"), ("version", "v1"), ("pod-template-hash", "5d4c")].map(|(k, v)| (k.into(), v.into())).into()),
         ..Workload::default()
     };
-    let endpoint = Endpoint {
-        address: Address::Socket(([10, 244, 1, 1], 8080).into()),
-        port_name: "http".into(),
-        weight: 1,
-        health: Health::Healthy,
-        workload: Arc::new(workload),
-        source: Arc::new(ObjectRef::new(Kind::Pod, "default", "a")),
-        passage: None,
-    };
-    let key = BackendKey { host: "a.default.svc.cluster.local".into(), port: 80, subset: "".into() };
-    Arc::new(Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[&Arc::new(endpoint)], None, 0)))
+    let address = Address::Socket(([10, 244, 1, 1], 8080).into());
+    let endpoint = Endpoint { address, workload: Arc::new(workload), ..stand_in::endpoint(1) };
+    stand_in::slot("a.default.svc.cluster.local", BackendPolicy::default(), &Line::default(), vec![endpoint])
+}
+
+fn gateway() -> Arc<GatewayIdentity> {
+    Arc::new(GatewayIdentity {
+        name: "istio-ingressgateway".into(),
+        namespace: "istio-system".into(),
+        labels: [("app".into(), "istio-ingressgateway".into())].into(),
+        cluster: "c1".into(),
+        network: "".into(),
+        locality: "".into(),
+        bind: [0, 0, 0, 0].into(),
+        ports: [].into(),
+        domain: "cluster.local".into(),
+        mutual_tls: false,
+    })
 }
 
 /// Calls `then` with the record of an answered request.
@@ -152,19 +159,7 @@ fn custom_formats_are_read_and_unknown_operators_told() {
 
 #[test]
 fn metrics_have_istios_labels_10_2() {
-    let gateway = GatewayIdentity {
-        name: "istio-ingressgateway".into(),
-        namespace: "istio-system".into(),
-        labels: [("app".into(), "istio-ingressgateway".into())].into(),
-        cluster: "c1".into(),
-        network: "".into(),
-        locality: "".into(),
-        bind: [0, 0, 0, 0].into(),
-        ports: [].into(),
-        domain: "cluster.local".into(),
-        mutual_tls: false,
-    };
-    let metrics = Metrics::new(Arc::new(gateway));
+    let metrics = Metrics::new(gateway());
     let observe = Observe { metrics: metrics.clone(), traffic: Arc::default(), trials: Trials::default(), log: None };
     answered(|record| {
         observe.ended(record);
@@ -206,19 +201,7 @@ fn metrics_have_istios_labels_10_2() {
 
 #[test]
 fn series_of_what_is_gone_are_told_for_a_while_and_then_forgotten() {
-    let gateway = GatewayIdentity {
-        name: "g".into(),
-        namespace: "n".into(),
-        labels: [].into(),
-        cluster: "c1".into(),
-        network: "".into(),
-        locality: "".into(),
-        bind: [0, 0, 0, 0].into(),
-        ports: [].into(),
-        domain: "cluster.local".into(),
-        mutual_tls: false,
-    };
-    let metrics = Metrics::new(Arc::new(gateway));
+    let metrics = Metrics::new(gateway());
     let count = || exposition(&metrics, &[]).expect("text").lines().filter(|l| l.starts_with("istio_requests_total{")).count();
     let observe = Observe { metrics: metrics.clone(), traffic: Arc::default(), trials: Trials::default(), log: None };
     let now = Instant::now();

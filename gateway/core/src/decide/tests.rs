@@ -90,14 +90,19 @@ fn route(rule: &str, slot: Result<Arc<Slot>, Arc<str>>) -> Route {
     }
 }
 
-/// Events as words, `+N` for N milliseconds that pass; steps come back as words.
-fn play(route: Route, headers: &HeaderMap, events: &str) -> String {
+/// A GET of `http://a.com/` that took `route`.
+fn begin(route: Held, headers: &HeaderMap, now: Instant, rng: &mut SmallRng, ledger: Ledger) -> (Exchange, Step) {
     let head = Head { method: "GET", scheme: "http", authority: "a.com", path: "/", query: None, headers };
     let down = Downstream { peer: ([127, 0, 0, 1], 4000).into(), local: ([127, 0, 0, 1], 80).into(), client: [127, 0, 0, 1].into(), http2: false };
+    Exchange::begin(route, &head, &down, now, rng, ledger)
+}
+
+/// Events as words, `+N` for N milliseconds that pass; steps come back as words.
+fn play(route: Route, headers: &HeaderMap, events: &str) -> String {
     let mut rng = SmallRng::seed_from_u64(1);
     let start = Instant::now();
     let mut now = start;
-    let (mut exchange, step) = Exchange::begin(Held::Kept(Arc::new(route)), &head, &down, now, &mut rng, Ledger::Live);
+    let (mut exchange, step) = begin(Held::Kept(Arc::new(route)), headers, now, &mut rng, Ledger::Live);
     let mut told = vec![word(&step)];
     let member = |e: &Exchange| e.member().map(|m| m.state.active());
     for event in events.split_whitespace() {
@@ -311,11 +316,9 @@ fn events_and_steps() {
 fn a_retry_goes_elsewhere_and_holds_one_endpoint_at_a_time() {
     let slot = slot(2);
     let headers = HeaderMap::new();
-    let head = Head { method: "GET", scheme: "http", authority: "a.com", path: "/", query: None, headers: &headers };
-    let down = Downstream { peer: ([127, 0, 0, 1], 4000).into(), local: ([127, 0, 0, 1], 80).into(), client: [127, 0, 0, 1].into(), http2: false };
     let mut rng = SmallRng::seed_from_u64(3);
     let now = Instant::now();
-    let (mut exchange, first) = Exchange::begin(Held::Kept(Arc::new(route("", Ok(slot)))), &head, &down, now, &mut rng, Ledger::Live);
+    let (mut exchange, first) = begin(Held::Kept(Arc::new(route("", Ok(slot)))), &headers, now, &mut rng, Ledger::Live);
     exchange.next(Event::ConnectFailed(ConnectError::Failed), now, &mut rng, Ledger::Live);
     let second = exchange.next(Event::Woke, now + 25 * MS, &mut rng, Ledger::Live);
     let (Step::Try(first), Step::Try(second)) = (first, second) else { panic!("two attempts") };
@@ -330,14 +333,12 @@ fn a_request_that_waits_goes_to_the_endpoint_that_comes() {
     let (empty, full) = (patient_slot(0, 50 * MS), slot(1));
     let route = Held::Kept(Arc::new(route("", Ok(empty.clone()))));
     let (headers, mut rng, now) = (HeaderMap::new(), SmallRng::seed_from_u64(1), Instant::now());
-    let head = Head { method: "GET", scheme: "http", authority: "a.com", path: "/", query: None, headers: &headers };
-    let down = Downstream { peer: ([127, 0, 0, 1], 4000).into(), local: ([127, 0, 0, 1], 80).into(), client: [127, 0, 0, 1].into(), http2: false };
-    let (mut exchange, step) = Exchange::begin(route.clone(), &head, &down, now, &mut rng, Ledger::Live);
+    let (mut exchange, step) = begin(route.clone(), &headers, now, &mut rng, Ledger::Live);
     assert_eq!(word(&step), "wait");
     empty.view.store(full.view.load_full());
     assert_eq!(word(&exchange.next(Event::Woke, now + 20 * MS, &mut rng, Ledger::Live)), "try1");
     empty.view.store(patient_slot(0, 50 * MS).view.load_full());
-    let (_, step) = Exchange::begin(route, &head, &down, now, &mut rng, Ledger::Peek);
+    let (_, step) = begin(route, &headers, now, &mut rng, Ledger::Peek);
     assert_eq!(word(&step), "answer503", "who only looks does not wait");
 }
 
@@ -360,10 +361,7 @@ fn retries_leave_their_localities_after_two_where_asked_v36() {
         let rule = format!(r#"{{"retries": {{"attempts": 3, "retryOn": "5xx", "retryRemoteLocalities": {asked}}}}}"#);
         let route = Held::Kept(Arc::new(route(&rule, Ok(slot.clone()))));
         let (headers, mut rng, mut now) = (HeaderMap::new(), SmallRng::seed_from_u64(1), Instant::now());
-        let head = Head { method: "GET", scheme: "http", authority: "a.com", path: "/", query: None, headers: &headers };
-        let down =
-            Downstream { peer: ([127, 0, 0, 1], 4000).into(), local: ([127, 0, 0, 1], 80).into(), client: [127, 0, 0, 1].into(), http2: false };
-        let (mut exchange, _) = Exchange::begin(route, &head, &down, now, &mut rng, Ledger::Live);
+        let (mut exchange, _) = begin(route, &headers, now, &mut rng, Ledger::Live);
         let mut seen = Vec::new();
         for attempt in 0..4 {
             let tried = exchange.member().expect("a member").address().clone();

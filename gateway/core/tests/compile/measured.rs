@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use isthmus_config::problem::Severity;
 use isthmus_core::analyze::{analyze, code};
-use isthmus_core::compile::Compiler;
-use isthmus_core::model::Changes;
+
+use super::Compiled;
 
 const WORLD: &str = "services: [app/a, app/b]
 ---
@@ -46,10 +46,7 @@ spec:
 
 /// Code, object, path and line of each finding, once `heard` has been told to the backends.
 fn findings(heard: impl Fn(&isthmus_core::balance::Slot)) -> Vec<String> {
-    let place = super::common::Place::new(WORLD);
-    let world = place.world();
-    let mut compiler = Compiler::new(7);
-    compiler.compile(&world, &Changes::everything()).publish_views();
+    let Compiled { world, compiler, .. } = Compiled::of(WORLD);
     compiler.slots().iter().for_each(|slot| heard(slot));
     let told = analyze(&world, &compiler, Severity::Error).problems.into_iter().filter(|p| [code::HASTY, code::TCP_NAMED_HTTP].contains(&p.code));
     let object = |p: &isthmus_config::problem::Problem| p.object.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -2,18 +2,16 @@
 //! `{whatif: [zone=z], from: r/z/s}`, `{matrix: part of a backend's name, by: zone}`.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderMap;
-use isthmus_core::compile::Compiler;
 use isthmus_core::explain::{CLIENT, Question, explain};
-use isthmus_core::model::{Changes, Endpoint, World};
-use isthmus_core::snapshot::Snapshot;
+use isthmus_core::model::Endpoint;
 use isthmus_core::whatif::{By, Down, Matrix, localities, whatif};
 use serde::{Deserialize, Serialize};
 
-use super::common;
+use super::Compiled;
+use super::place::header;
 
 #[derive(Debug, Deserialize)]
 struct Ask {
@@ -26,22 +24,18 @@ struct Ask {
 
 /// The answers, in order.
 pub(super) fn told(text: &str) -> String {
-    let asks: Vec<Ask> = serde_yaml::from_value(common::header(text, "ask").expect("something is asked")).expect("asks");
-    let place = common::Place::new(text);
-    let world = place.world();
-    let mut compiler = Compiler::new(7);
-    let plan = compiler.compile(&world, &Changes::everything());
-    plan.publish_views();
-    let snapshot = plan.snapshot.expect("the first compilation yields a snapshot");
-    let mut out = place.refusals();
+    let asks: Vec<Ask> = serde_yaml::from_value(header(text, "ask").expect("something is asked")).expect("asks");
+    let compiled = Compiled::of(text);
+    let mut out = compiled.place.refusals();
     for ask in asks {
         writeln!(out, "---").expect("writing");
-        out += &answer(&ask, &world, &compiler, &snapshot);
+        out += &answer(&ask, &compiled);
     }
-    place.shown(&out)
+    compiled.place.shown(&out)
 }
 
-fn answer(ask: &Ask, world: &World, compiler: &Compiler, snapshot: &Arc<Snapshot>) -> String {
+fn answer(ask: &Ask, compiled: &Compiled) -> String {
+    let snapshot = compiled.snapshot();
     let from = ask.from.as_deref().map(Into::into);
     if let Some(url) = &ask.explain {
         let (authority, path) = url.split_once('/').unwrap_or((url, ""));
@@ -67,9 +61,9 @@ fn answer(ask: &Ask, world: &World, compiler: &Compiler, snapshot: &Arc<Snapshot
         return yaml(&whatif(snapshot, &down, from.as_ref()));
     }
     let name = ask.matrix.as_deref().expect("explain, whatif or matrix");
-    let all: Vec<&Endpoint> = world.catalog.endpoints.values().flat_map(|e| e.iter()).map(|e| &**e).collect();
+    let all: Vec<&Endpoint> = compiled.world.catalog.endpoints.values().flat_map(|e| e.iter()).map(|e| &**e).collect();
     let known = localities(all.into_iter());
-    let slots = compiler.slots();
+    let slots = compiled.compiler.slots();
     let named = slots.iter().filter(|s| s.name.contains(name));
     named.map(|s| yaml(&Matrix::of(&s.key, &s.view.load(), &known, ask.by.unwrap_or_default()))).collect()
 }

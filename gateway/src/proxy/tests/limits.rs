@@ -8,43 +8,7 @@ use super::*;
 
 /// Routes everything to `backends` under `policy`, the connectionPool of a DestinationRule, and `rule`.
 fn limited(backends: &[SocketAddr], protocol: &str, policy: &str, rule: &str) -> Gateway {
-    let endpoints: String = backends.iter().map(|b| format!("  - {{address: {}, ports: {{main: {}}}}}\n", b.ip(), b.port())).collect();
-    let server = if protocol == "TCP" { "TCP" } else { "HTTP" };
-    let route = if protocol == "TCP" { "tcp" } else { "http" };
-    started(&format!(
-        "apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: g, namespace: default}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: 80, name: main, protocol: {server}}}, hosts: ['*']}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: b, namespace: default}}
-spec:
-  hosts: [b.test]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: main, protocol: {protocol}}}]
-  endpoints:
-{endpoints}---
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: b, namespace: default}}
-spec: {{host: b.test, trafficPolicy: {{loadBalancer: {{simple: ROUND_ROBIN}}, connectionPool: {policy}}}}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: v, namespace: default}}
-spec:
-  hosts: ['*']
-  gateways: [g]
-  {route}:
-  - route: [{{destination: {{host: b.test, port: {{number: 80}}}}}}]
-{rule}
-"
-    ))
+    routed("*", backends, protocol, policy, rule)
 }
 
 fn usage(gateway: &Gateway) -> Usages {
@@ -221,7 +185,7 @@ async fn a_connection_carries_so_many_requests() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_byte_stream_that_does_not_fit_is_closed_d43() {
     let (address, mut connections) = backend().await;
-    let gateway = limited(&[address], "TCP", "{tcp: {maxConnections: 1, idleTimeout: 300ms}}", "");
+    let gateway = limited(&[address], "TCP", "{tcp: {maxConnections: 1, idleTimeout: 3s}}", "");
     let mut first = Peer::connect(gateway.address).await;
     first.say("hello").await;
     let mut far = next(&mut connections).await;

@@ -24,7 +24,9 @@ use super::Engine;
 use crate::listener::{Listeners, State};
 use crate::observe::{Metrics, Observe, Trials};
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(20);
+/// Long enough for an answer on a busy machine, short enough to see it end.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// A gateway with one HTTP listener.
 struct Gateway {
@@ -35,13 +37,20 @@ struct Gateway {
 
 /// A gateway whose host `a.test` routes by `rule`, a list entry of a VirtualService's `http`, to an endpoint on `backend`.
 fn gateway(backend: SocketAddr, protocol: &str, rule: &str) -> Gateway {
+    routed("a.test", &[backend], protocol, "{}", rule)
+}
+
+/// Routes `host` to `backends` under `policy`, the connectionPool of a DestinationRule, and `rule`, further lines of the one route.
+fn routed(host: &str, backends: &[SocketAddr], protocol: &str, policy: &str, rule: &str) -> Gateway {
+    let endpoints: String = backends.iter().map(|b| format!("  - {{address: {}, ports: {{main: {}}}}}\n", b.ip(), b.port())).collect();
+    let (server, route) = if protocol == "TCP" { ("TCP", "tcp") } else { ("HTTP", "http") };
     started(&format!(
         "apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {{name: g, namespace: default}}
 spec:
   selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['*']}}]
+  servers: [{{port: {{number: 80, name: main, protocol: {server}}}, hosts: ['*']}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -50,21 +59,24 @@ spec:
   hosts: [b.test]
   location: MESH_EXTERNAL
   resolution: STATIC
-  ports: [{{number: 80, name: {protocol}, protocol: {protocol}, targetPort: {port}}}]
-  endpoints: [{{address: {ip}}}]
+  ports: [{{number: 80, name: main, protocol: {protocol}}}]
+  endpoints:
+{endpoints}---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: b, namespace: default}}
+spec: {{host: b.test, trafficPolicy: {{loadBalancer: {{simple: ROUND_ROBIN}}, connectionPool: {policy}}}}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: v, namespace: default}}
 spec:
-  hosts: [a.test]
+  hosts: ['{host}']
   gateways: [g]
-  http:
+  {route}:
   - route: [{{destination: {{host: b.test, port: {{number: 80}}}}}}]
 {rule}
-",
-        port = backend.port(),
-        ip = backend.ip(),
+"
     ))
 }
 
@@ -87,7 +99,7 @@ fn started(yaml: &str) -> Gateway {
     ));
     let snapshot = plan.snapshot.expect("a first snapshot");
     engine.published.publish(&snapshot);
-    let listeners = Listeners::new(engine.clone(), Handle::current(), Duration::from_millis(500));
+    let listeners = Listeners::new(engine.clone(), Handle::current(), DRAIN);
     listeners.reconcile(&snapshot);
     let address = listeners.status().into_iter().find_map(|s| match s.state {
         State::Bound(address) => Some(address),

@@ -86,35 +86,7 @@ async fn what_does_not_end_is_cut_after_the_drain_time() {
 #[tokio::test]
 async fn a_byte_stream_is_carried_both_ways_and_half_closed() {
     let (address, mut connections) = backend().await;
-    let gateway = started(&format!(
-        "apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: g, namespace: default}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: 80, name: tcp, protocol: TCP}}, hosts: ['*']}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: b, namespace: default}}
-spec:
-  hosts: [b.test]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: tcp, protocol: TCP, targetPort: {}}}]
-  endpoints: [{{address: 127.0.0.1}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: v, namespace: default}}
-spec:
-  hosts: ['*']
-  gateways: [g]
-  tcp:
-  - route: [{{destination: {{host: b.test, port: {{number: 80}}}}}}]
-",
-        address.port()
-    ));
+    let gateway = routed("*", &[address], "TCP", "{}", "");
     let mut client = Peer::connect(gateway.address).await;
     let mut far = next(&mut connections).await;
     far.say("server speaks first").await;

@@ -116,11 +116,9 @@ proptest! {
         let slot = limited_slot(limits());
         let rule = r#"{"timeout": "1s", "retries": {"attempts": 3, "retryOn": "5xx,reset,connect-failure", "perTryTimeout": "300ms"}}"#;
         let headers = HeaderMap::new();
-        let head = Head { method: "GET", scheme: "http", authority: "a.com", path: "/", query: None, headers: &headers };
-        let down = Downstream { peer: ([127, 0, 0, 1], 4000).into(), local: ([127, 0, 0, 1], 80).into(), client: [127, 0, 0, 1].into(), http2: false };
         let (mut rng, mut now) = (SmallRng::seed_from_u64(seed), Instant::now());
         let held = Held::Kept(Arc::new(route(rule, Ok(slot.clone()))));
-        let (mut exchange, _) = Exchange::begin(held, &head, &down, now, &mut rng, Ledger::Live);
+        let (mut exchange, _) = begin(held, &headers, now, &mut rng, Ledger::Live);
         let mut ended = false;
         for event in events {
             let event = match event {
