@@ -27,6 +27,7 @@ pub struct Pod {
     /// Where it listens.
     pub address: SocketAddr,
     mood: Arc<Mood>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Pod {
@@ -36,19 +37,24 @@ impl Pod {
         let address = listener.local_addr().expect("a bound socket has an address");
         let mood = Arc::new(Mood { status: AtomicUsize::new(200), ..Mood::default() });
         let theirs = Arc::clone(&mood);
-        std::thread::spawn(move || {
+        let accepting = std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if theirs.over.load(Ordering::SeqCst) {
                     return;
                 }
                 let mood = Arc::clone(&theirs);
                 if let Ok(copy) = stream.try_clone() {
-                    mood.connections.lock().expect("no pod panics here").push(copy);
+                    let mut connections = mood.connections.lock().expect("no pod panics here");
+                    // Killed in between: it was not there to be cut.
+                    if mood.over.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    connections.push(copy);
                 }
                 std::thread::spawn(move || serve(stream, name, &mood));
             }
         });
-        Self { address, mood }
+        Self { address, mood, accepting: Mutex::new(Some(accepting)) }
     }
     /// Every answer has this status from now on.
     pub fn answer(&self, status: u16) {
@@ -75,7 +81,10 @@ impl Pod {
         if self.mood.over.swap(true, Ordering::SeqCst) {
             return;
         }
-        let _wakes_the_accept_loop = TcpStream::connect_timeout(&self.address, Duration::from_millis(200));
+        let wakes_the_accept_loop = TcpStream::connect_timeout(&self.address, Duration::from_millis(200));
+        if let (Ok(_), Some(accepting)) = (wakes_the_accept_loop, self.accepting.lock().expect("no pod panics here").take()) {
+            accepting.join().expect("no pod panics");
+        }
         for stream in self.mood.connections.lock().expect("no pod panics here").drain(..) {
             let _cut_already = stream.shutdown(Shutdown::Both);
         }

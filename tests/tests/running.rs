@@ -13,7 +13,7 @@ use isthmus_tests::wire::{self, Client};
 use isthmus_tests::{wait, world};
 
 /// For a change to be in force; the aim is 50 ms, the promise half a second, and this machine may be busy.
-const CHANGE: Duration = Duration::from_secs(5);
+const CHANGE: Duration = Duration::from_secs(20);
 
 /// A backend that answers `/slow` only when it is let.
 fn patient(ip: IpAddr) -> (Backend, mpsc::Sender<()>) {
@@ -34,19 +34,19 @@ fn patient(ip: IpAddr) -> (Backend, mpsc::Sender<()>) {
 fn sigterm_drains_and_exits_when_idle() {
     let ip = own_address();
     let (backend, release) = patient(ip);
-    let mut gateway = Gateway::with(ip, &world::simple(&[backend.address]), "grace: 2s\ndrain: 20s\n");
+    let mut gateway = Gateway::with(ip, &world::simple(&[backend.address]), "grace: 5s\ndrain: 60s\n");
     let mut slow = Client::connect(gateway.http());
     slow.send("GET /slow HTTP/1.1\r\nhost: a.test\r\n\r\n");
     assert!(wait::holds(wire::PATIENCE, || backend.requests().is_ok_and(|r| !r.is_empty())), "the slow request is under way");
     gateway.terminate();
-    assert!(wait::holds(Duration::from_secs(2), || gateway.status() == Some(503)), "it says that it is not ready: {:?}", gateway.status());
+    assert!(wait::holds(Duration::from_secs(4), || gateway.status() == Some(503)), "it says that it is not ready: {:?}", gateway.status());
     assert_eq!(wire::ask(gateway.http(), "a.test", "/new").map(|m| m.status()), Some(200), "it still accepts during its grace");
     let refused = || TcpStream::connect(gateway.http()).is_err() || wire::ask(gateway.http(), "a.test", "/late").is_none();
-    assert!(wait::holds(Duration::from_secs(8), refused), "after its grace it accepts no more");
+    assert!(wait::holds(Duration::from_secs(20), refused), "after its grace it accepts no more");
     assert!(gateway.ended(Duration::from_millis(200)).is_none(), "it waits for what is in flight");
     release.send(()).expect("the backend waits");
     assert_eq!(slow.response("GET").map(|m| (m.status(), m.text())), Some((200, "done".into())), "what was in flight is answered");
-    let status = gateway.ended(Duration::from_secs(5));
+    let status = gateway.ended(Duration::from_secs(20));
     assert!(status.is_some_and(|s| s.success()), "it exits as soon as it is idle: {status:?}\n{}", gateway.log());
 }
 
@@ -59,8 +59,8 @@ fn sigterm_ends_what_outlasts_the_drain() {
     slow.send("GET /slow HTTP/1.1\r\nhost: a.test\r\n\r\n");
     assert!(wait::holds(wire::PATIENCE, || backend.requests().is_ok_and(|r| !r.is_empty())), "the slow request is under way");
     gateway.terminate();
-    assert!(gateway.ended(Duration::from_secs(6)).is_some(), "after the drain it ends whatever goes on");
-    assert!(slow.closes(Duration::from_secs(1)));
+    assert!(gateway.ended(Duration::from_secs(20)).is_some(), "after the drain it ends whatever goes on");
+    assert!(slow.closes(wire::PATIENCE));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn no_request_fails_while_endpoints_and_routes_change() {
     }
     let (count, failed) = load.end();
     assert!(failed.is_empty(), "{} of {count} failed: {:?}", failed.len(), &failed[..failed.len().min(5)]);
-    assert!(gateway.access_log().len() >= count.min(100), "requests are logged");
+    assert!(wait::holds(CHANGE, || gateway.access_log().len() >= count), "requests are logged");
 }
 
 /// A file that breaks keeps its last good version in force, and says so.

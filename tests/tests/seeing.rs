@@ -1,7 +1,6 @@
 //! What a running gateway shows: metrics, admin pages, and the commands that ask it.
 
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use isthmus_tests::backend::Backend;
 use isthmus_tests::binary;
@@ -44,7 +43,7 @@ fn metrics_count_what_was_answered() {
     let requests = |labels: &[&str]| sample(&gateway.fetch(METRICS, "/stats/prometheus")?.text(), "istio_requests_total", labels);
     let answered =
         ["response_code=\"200\"", "destination_service=\"backend.test\"", "reporter=\"source\"", "response_flags=\"-\"", "request_protocol=\"http\""];
-    assert!(wait::holds(Duration::from_secs(3), || requests(&answered) == Some(3.0)), "{:?}", requests(&answered));
+    assert!(wait::holds(wire::PATIENCE, || requests(&answered) == Some(3.0)), "{:?}", requests(&answered));
     let page = gateway.fetch(METRICS, "/metrics").map(|m| m.text()).unwrap_or_default();
     assert_eq!(sample(&page, "istio_request_duration_milliseconds_count", &answered), Some(3.0));
     assert_eq!(sample(&page, "istio_response_bytes_sum", &answered), Some(9.0));

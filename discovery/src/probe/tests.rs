@@ -1,7 +1,6 @@
 //! Probes as a group asks for them, over real sockets, and in time.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use isthmus_config::istio::workload::{GrpcHealthCheck, HttpHealthCheck, TcpHealthCheck};
 use isthmus_config::object::Kind;
@@ -146,15 +145,26 @@ async fn grpc_is_asked_for_its_health() {
     assert!(matches!(Network.ask(&target(plain, action)).await, Outcome::Failed(_)), "what speaks HTTP/1 is no gRPC server");
 }
 
-/// Fails as long as the count of asks is below `until`.
-struct Script {
-    asked: Arc<AtomicUsize>,
-    until: usize,
+/// The addresses that were asked. 10.0.0.1 fails four times, 10.0.0.3 every other time, others are well.
+#[derive(Clone, Default)]
+struct Script(Arc<Mutex<Vec<Arc<str>>>>);
+
+impl Script {
+    fn asked(&self, address: &str) -> usize {
+        self.0.lock().expect("nobody panics here").iter().filter(|a| &***a == address).count()
+    }
 }
 
 impl Ask for Script {
-    async fn ask(&self, _: &Target) -> Outcome {
-        if self.asked.fetch_add(1, Ordering::Relaxed) < self.until { Outcome::Failed("no".into()) } else { Outcome::Passed }
+    async fn ask(&self, target: &Target) -> Outcome {
+        self.0.lock().expect("nobody panics here").push(target.address.clone());
+        let times = self.asked(&target.address);
+        let well = match &*target.address {
+            "10.0.0.1" => times > 4,
+            "10.0.0.3" => times % 2 == 0,
+            _ => true,
+        };
+        if well { Outcome::Passed } else { Outcome::Failed("no".into()) }
     }
 }
 
@@ -162,8 +172,8 @@ impl Ask for Script {
 async fn entries_are_probed_while_they_are_wanted() {
     let (targets, wanted) = watch::channel(Targets::default());
     let (tell, mut told) = channel(4);
-    let asked = Arc::new(AtomicUsize::new(0));
-    tokio::spawn(probe(wanted, tell, Script { asked: asked.clone(), until: 4 }));
+    let script = Script::default();
+    tokio::spawn(probe(wanted, tell, script.clone()));
     let entry: Entry = ("c1".into(), ObjectRef::new(Kind::WorkloadEntry, "vm", "a"));
     let of = |asked: &ReadinessProbe, address: &str| Target { address: address.into(), probe: Arc::new(Probe::of(asked).expect("a probe")) };
     let slow = ReadinessProbe { period_seconds: 20, initial_delay_seconds: 5, ..get("", "") };
@@ -182,14 +192,21 @@ async fn entries_are_probed_while_they_are_wanted() {
     let quick = ReadinessProbe { period_seconds: 2, ..get("", "") };
     targets.send_modify(|t| drop(t.insert(entry.clone(), of(&quick, "10.0.0.1"))));
     let (_, verdict) = next().await;
-    assert_eq!((verdict.failure, asked.load(Ordering::Relaxed)), (None, 5));
+    assert_eq!((verdict.failure, script.asked("10.0.0.1")), (None, 5));
     // Another address is another machine.
     targets.send_modify(|t| drop(t.insert(entry.clone(), of(&quick, "10.0.0.2"))));
     let (address, verdict) = next().await;
     assert_eq!((&*address, verdict.failure), ("10.0.0.2", None));
-    targets.send_modify(Targets::clear);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let before = asked.load(Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(asked.load(Ordering::Relaxed), before, "nobody is asked any more");
+    // Who is no longer wanted is not asked while another one is, many times.
+    let restless = ReadinessProbe { failure_threshold: 1, ..quick };
+    targets.send_modify(|t| {
+        t.clear();
+        t.insert(("c1".into(), ObjectRef::new(Kind::WorkloadEntry, "vm", "b")), of(&restless, "10.0.0.3"));
+    });
+    assert_eq!(&*next().await.0, "10.0.0.3");
+    let before = script.asked("10.0.0.2");
+    for _ in 0..20 {
+        next().await;
+    }
+    assert_eq!((script.asked("10.0.0.2"), script.asked("10.0.0.3")), (before, 21));
 }

@@ -1,4 +1,5 @@
-//! Real API servers: kube-apiserver with its own etcd, built by Go from `tests/tools/kube`, on free ports of loopback.
+//! Real API servers: kube-apiserver with its own etcd, built by Go from `tests/tools/kube`, on loopback
+//! addresses of their own.
 //!
 //! Three of them are started once for a whole test binary and end with it. What a test makes it puts into a namespace of
 //! its own, and into secrets of its own; tests share the servers, and one that stops a server has them for itself. There
@@ -13,7 +14,7 @@ pub use objects::{istio, namespace, objects, remote_secret, service, slice};
 pub use view::View;
 
 use std::fmt;
-use std::net::TcpListener;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,6 +28,7 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use super::gateway::own_address;
 use super::{binary, namespace as network, wait};
 use objects::{ISTIO, definition, path};
 
@@ -38,12 +40,12 @@ const TOKEN: &str = "admintoken";
 pub struct ApiServer {
     /// Its cluster's name.
     pub name: &'static str,
-    port: u16,
-    etcd_port: u16,
+    address: SocketAddr,
+    etcd: SocketAddr,
     folder: PathBuf,
     index: usize,
     api: Option<Child>,
-    _etcd: Child,
+    _store: Child,
     runtime: Runtime,
     /// Connections that stand; none after the API server was killed.
     client: Mutex<Option<Client>>,
@@ -109,9 +111,10 @@ impl Drop for Alone {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+/// A port of an address that nobody else uses, so that it stays free until the program that gets it has started, and while that one is down.
+fn free_port(ip: IpAddr) -> SocketAddr {
+    let listener = TcpListener::bind((ip, 0)).expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address")
 }
 
 fn openssl(folder: &Path, args: &[&str]) {
@@ -140,8 +143,9 @@ impl ApiServer {
     fn new(name: &'static str, index: usize, folder: &Path) -> Self {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder).expect("a temporary folder can be written");
-        let (etcd_port, peers) = (free_port(), free_port());
-        let (client, peer) = (format!("http://127.0.0.1:{etcd_port}"), format!("http://127.0.0.1:{peers}"));
+        let ip = own_address();
+        let (address, etcd) = (free_port(ip), free_port(ip));
+        let (client, peer) = (format!("http://{etcd}"), format!("http://{}", free_port(ip)));
         let data = folder.join("etcd").display().to_string();
         let args = [
             ["--data-dir", &data],
@@ -152,14 +156,14 @@ impl ApiServer {
             ["--initial-cluster", &format!("default={peer}")],
         ];
         let args: Vec<String> = args.concat().into_iter().map(str::to_owned).chain(["--unsafe-no-fsync".to_owned()]).collect();
-        let etcd = spawn(&binary::tool_of("kube", "etcd", "go.etcd.io/etcd/server/v3"), &args, &folder.join("etcd.log"));
+        let store = spawn(&binary::tool_of("kube", "etcd", "go.etcd.io/etcd/server/v3"), &args, &folder.join("etcd.log"));
         openssl(&folder, &["genrsa", "-out", "sa.key", "2048"]);
         openssl(
             &folder,
             &["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=clients", "-days", "2"],
         );
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let server = Self { name, port: free_port(), etcd_port, folder, index, api: None, _etcd: etcd, runtime, client: Mutex::default() };
+        let server = Self { name, address, etcd, folder, index, api: None, _store: store, runtime, client: Mutex::default() };
         server.know(&[TOKEN, "other"]);
         std::fs::write(server.kubeconfig_file(), server.kubeconfig(TOKEN)).expect("a temporary folder can be written");
         server
@@ -169,9 +173,9 @@ impl ApiServer {
     fn launch(&mut self) {
         let at = |name: &str| self.folder.join(name).display().to_string();
         let args = [
-            ["--etcd-servers", &format!("http://127.0.0.1:{}", self.etcd_port)],
-            ["--secure-port", &self.port.to_string()],
-            ["--bind-address", "127.0.0.1"],
+            ["--etcd-servers", &format!("http://{}", self.etcd)],
+            ["--secure-port", &self.address.port().to_string()],
+            ["--bind-address", &self.address.ip().to_string()],
             ["--cert-dir", &at("certs")],
             ["--service-account-issuer", "https://kubernetes.default.svc"],
             ["--service-account-key-file", &at("sa.key")],
@@ -205,7 +209,7 @@ impl ApiServer {
 
     /// Where it listens.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
     }
 
     fn wait(&self) {
@@ -243,7 +247,7 @@ impl ApiServer {
     /// A kubeconfig whose user is so.
     pub fn kubeconfig_of(&self, user: &Value) -> String {
         json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{"name": "c", "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true}}],
+            "clusters": [{"name": "c", "cluster": {"server": format!("https://{}", self.address), "insecure-skip-tls-verify": true}}],
             "users": [{"name": "u", "user": user}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]})
         .to_string()
     }
@@ -268,7 +272,7 @@ impl ApiServer {
     pub fn compact(&self) {
         let body = json!({"revision": self.revision().to_string(), "physical": true}).to_string();
         let head = format!("POST /v3/kv/compaction HTTP/1.1\r\nhost: etcd\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-        let mut client = super::wire::Client::connect(([127, 0, 0, 1], self.etcd_port).into());
+        let mut client = super::wire::Client::connect(self.etcd);
         client.send(format!("{head}{body}"));
         let answer = client.response("POST").expect("etcd answers");
         assert_eq!(answer.status(), 200, "{}", answer.text());

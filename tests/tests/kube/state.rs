@@ -53,7 +53,7 @@ fn a_start_with_every_api_server_down_serves_what_disk_kept() {
     reached.iter().for_each(|r| r.between.refuse());
     let begun = Instant::now();
     let mut view = View::of(&settings);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(view.has(ns, "shop", &all), "{:?}", view.endpoints(ns, "shop"));
     assert!(view.world.documents.virtual_services.contains_key(&(ns.into(), "r".into())));
     assert!(matches!(view.status("cluster1"), Status::Stale { .. }) && matches!(view.status("cluster2"), Status::Stale { .. }));
