@@ -85,16 +85,20 @@ fn text(step: Step) -> String {
             format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{topology.istio.io/network: n{}}}}}\n", v % 3)
         }
         Kind::WorkloadEntry => {
-            let v = v % 6;
-            let address = if v < 4 { format!("10.0.1.{v}") } else { format!("h{v}.example.com") };
+            let place = match v {
+                0..4 => format!("address: 10.0.1.{v}"),
+                4 | 5 => format!("address: h{v}.example.com"),
+                6 | 7 => format!("network: n{}", v % 3),
+                _ => "address: 10.0.1.8, network: n2".to_owned(),
+            };
             format!(
-                "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: w{n}, namespace: ns}}\nspec: {{address: {address}, labels: {{app: x{}}}}}\n",
+                "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: w{n}, namespace: ns}}\nspec: {{{place}, labels: {{app: x{}}}}}\n",
                 v % 2
             )
         }
         Kind::ServiceEntry => {
             let spec = [
-                "hosts: [x.example.com], resolution: STATIC, endpoints: [{address: 10.0.2.1}]",
+                "hosts: [x.example.com], resolution: STATIC, endpoints: [{address: 10.0.2.1}, {network: n1}]",
                 "hosts: [x.example.com, y.example.com], resolution: STATIC, workloadSelector: {labels: {app: x0}}",
                 "hosts: [s0.ns.svc.cluster.local], resolution: STATIC, workloadSelector: {labels: {app: x1}}",
                 "hosts: [y.example.com], resolution: DNS, workloadSelector: {labels: {app: x0}}",

@@ -41,7 +41,7 @@ pub(super) fn not_made(traffic: &Arc<Traffic>, slot: &Arc<Slot>, member: &Member
 async fn connect(slot: &Slot, address: &Address, policy: &BackendPolicy) -> Result<TcpStream, ConnectError> {
     let socket = match address {
         Address::Socket(socket) => *socket,
-        Address::Unix(_) | Address::Unresolved(..) => return Err(ConnectError::Failed),
+        Address::Unix(_) | Address::Unresolved(..) | Address::Hidden(_) => return Err(ConnectError::Failed),
     };
     let begun = Instant::now();
     match timeout(policy.connect_timeout, TcpStream::connect(socket)).await {

@@ -10,7 +10,7 @@ use isthmus_config::name::{Locality, Network};
 use isthmus_config::object::Kind;
 
 use super::BackendKey;
-use crate::model::{Endpoint, Health, NetworkGateway, Passage, ServiceKind, TLS_MODE, Workload};
+use crate::model::{Address, Endpoint, Health, NetworkGateway, Passage, ServiceKind, TLS_MODE, Workload};
 
 /// What is dialled, and what cannot be.
 #[derive(Debug, Default, PartialEq)]
@@ -30,6 +30,8 @@ pub enum Unreachable {
     ItSpeaksPlaintext,
     /// DNS has found none of its gateways yet (M-35).
     NoAddress,
+    /// It has no address of its own (S-8), and there is no gateway that it is behind.
+    NoWay,
 }
 
 impl fmt::Display for Unreachable {
@@ -38,13 +40,16 @@ impl fmt::Display for Unreachable {
             Self::WeSpeakPlaintext => "which only mutual TLS passes, and that is not in force yet",
             Self::ItSpeaksPlaintext => "which only mutual TLS passes, and the endpoint takes none (label security.istio.io/tlsMode: istio)",
             Self::NoAddress => "whose name has no address yet",
+            Self::NoWay => "without an address (S-8), and no gateway leads there from here",
         })
     }
 }
 
-/// Why an endpoint of another network gets nothing, `None` where it is direct or its gateways lead to it.
+/// Why nothing leads to an endpoint, `None` where it is direct or its gateways lead to it.
 pub fn unreachable(endpoint: &Endpoint, kind: ServiceKind, mutual_tls: bool) -> Option<Unreachable> {
-    let gateways = endpoint.gateways()?;
+    let Some(gateways) = endpoint.gateways() else {
+        return matches!(endpoint.address, Address::Hidden(_)).then_some(Unreachable::NoWay);
+    };
     if !mutual_tls {
         Some(Unreachable::WeSpeakPlaintext)
     } else if !takes_mutual_tls(endpoint, kind) {
@@ -124,14 +129,19 @@ pub fn named(gateways: &[NetworkGateway]) -> String {
     list.join(", ")
 }
 
+/// Why an endpoint gets nothing: `behind gateways, which …`.
+pub fn why(endpoint: &Endpoint, reason: Unreachable) -> String {
+    if endpoint.gateways().is_some() { format!("behind gateways, {reason}") } else { reason.to_string() }
+}
+
 /// What is left out, counted by network, gateways and reason: `2 in network n2, behind its gateways (192.0.2.1:15443), which …`.
 pub fn told<'a>(left_out: impl IntoIterator<Item = (&'a Endpoint, Unreachable)>) -> Vec<String> {
     let mut counts: BTreeMap<(Network, String, Unreachable), usize> = BTreeMap::new();
     for (endpoint, reason) in left_out {
-        let gateways = endpoint.gateways().map(|g| named(&g.list)).unwrap_or_default();
+        let gateways = endpoint.gateways().map(|g| format!("behind its gateways ({}), ", named(&g.list))).unwrap_or_default();
         *counts.entry((endpoint.workload.network.clone(), gateways, reason)).or_default() += 1;
     }
-    let line = |((network, gateways, reason), count)| format!("{count} in network {network}, behind its gateways ({gateways}), {reason}");
+    let line = |((network, gateways, reason), count)| format!("{count} in network {network}, {gateways}{reason}");
     counts.into_iter().map(line).collect()
 }
 
@@ -154,10 +164,10 @@ mod tests {
     fn only_what_takes_mutual_tls_is_reached_through_a_gateway_m37_ex94() {
         use ServiceKind::{External, Internal, Kubernetes};
         let way = |address| NetworkGateway { address, network: "n2".into(), cluster: "c2".into() };
-        let found = way(crate::model::Address::Socket(([192, 0, 2, 1], 15443).into()));
-        let lost = way(crate::model::Address::Unresolved("ew.example.com".into(), 15443));
+        let found = way(Address::Socket(([192, 0, 2, 1], 15443).into()));
+        let lost = way(Address::Unresolved("ew.example.com".into(), 15443));
         let endpoint = |kind, mode: Option<&str>, account: &str, gateway: &NetworkGateway| Endpoint {
-            address: crate::model::Address::Socket(([10, 0, 0, 1], 80).into()),
+            address: Address::Socket(([10, 0, 0, 1], 80).into()),
             port_name: "http".into(),
             weight: 1,
             health: Health::Healthy,
@@ -182,5 +192,10 @@ mod tests {
         ] {
             assert_eq!(unreachable(&endpoint, service, mutual_tls), want, "{name}");
         }
+        let hidden = Endpoint { address: Address::Hidden(80), ..endpoint(entry, None, "a", &found) };
+        assert_eq!(unreachable(&hidden, Internal, true), None, "its gateways lead there (S-8)");
+        let alone = Endpoint { passage: None, ..hidden };
+        assert_eq!(unreachable(&alone, Internal, true), Some(Unreachable::NoWay), "nothing leads there (S-8)");
+        assert_eq!(told([(&alone, Unreachable::NoWay)]), ["1 in network n2, without an address (S-8), and no gateway leads there from here"]);
     }
 }

@@ -31,7 +31,7 @@ impl Member {
     }
     /// True where it may get traffic.
     pub fn is_eligible(&self) -> bool {
-        self.endpoint.health == Health::Healthy && !matches!(self.endpoint.address, Address::Unresolved(..)) && !self.state.is_ejected()
+        self.endpoint.health == Health::Healthy && self.endpoint.address.is_known() && !self.state.is_ejected()
     }
 }
 

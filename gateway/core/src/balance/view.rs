@@ -133,7 +133,7 @@ pub(super) fn census<'m>(members: impl Iterator<Item = &'m Member>) -> Census {
 
 /// In panic every endpoint that can be dialled is eligible.
 fn panic_or(panic: bool, member: &Member) -> bool {
-    member.is_eligible() || (panic && !matches!(member.endpoint.address, Address::Unresolved(..)))
+    member.is_eligible() || (panic && member.endpoint.address.is_known())
 }
 
 /// The shares of the first priority's localities where zones are told apart (L-34); tables of hashes know no zones.

@@ -308,7 +308,7 @@ impl<R: Ord> Host<R> {
         let all = policy.panic_below == 0 || service.distribution.is_some();
         let of_port = endpoints.iter().filter(|e| e.port_name == number.name && (all || e.health != Health::Unhealthy));
         let chosen: Vec<&Arc<Endpoint>> = of_port.filter(|e| labels.is_none_or(|l| e.workload.carries(l))).collect();
-        if chosen.iter().all(|e| e.passage.is_none()) {
+        if chosen.iter().all(|e| e.is_direct()) {
             return Some(view(policy, &line, &chosen, previous, seed));
         }
         let across = across(&chosen, service.kind, world.gateway.mutual_tls);

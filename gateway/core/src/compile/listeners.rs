@@ -216,7 +216,7 @@ fn listen_port(world: &World, services: &[&Arc<Service>], number: u16) -> u16 {
             let own = endpoints.iter().filter(|e| e.port_name == port.name && e.workload.cluster == world.gateway.cluster);
             let ports = own.map(|e| match &e.address {
                 Address::Socket(address) => address.port(),
-                Address::Unresolved(_, port) => *port,
+                Address::Unresolved(_, port) | Address::Hidden(port) => *port,
                 Address::Unix(_) => number,
             });
             ports.min().unwrap_or(number)

@@ -141,7 +141,7 @@ impl Families {
         match (self, address) {
             (Self::V4, Address::Socket(a)) => a.is_ipv4(),
             (Self::V6, Address::Socket(a)) => a.is_ipv6(),
-            (Self::Both, Address::Socket(_)) | (_, Address::Unix(_) | Address::Unresolved(..)) => true,
+            (Self::Both, Address::Socket(_)) | (_, Address::Unix(_) | Address::Unresolved(..) | Address::Hidden(_)) => true,
         }
     }
 }

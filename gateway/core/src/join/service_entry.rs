@@ -1,7 +1,7 @@
 //! ServiceEntries and the workloads that they name or select (S-1..S-10).
 //!
 //! Auto-allocated addresses (S-5) are not made: a gateway has no use for them. Names wait for DNS as
-//! [`Address::Unresolved`]; an endpoint without an address is reachable only through its network's gateway (S-8) and is left out, which the report tells.
+//! [`Address::Unresolved`]; an endpoint without an address is [`Address::Hidden`]: only the gateways of its network lead to it (S-8).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
@@ -156,7 +156,7 @@ pub(super) fn selected_by_service(facts: &Facts<'_>, service: &Service, out: &mu
         return;
     }
     for (cluster, entry) in selected_entries(facts, &service.namespace, &service.selector) {
-        let Ok(ip) = entry.spec.address.parse::<IpAddr>() else { continue };
+        let Some(ip) = stated(&entry.spec) else { continue };
         let of = told_by_entry(facts, cluster, entry);
         for port in &service.ports {
             let named = |name: &str| entry.spec.ports.get(name).and_then(|n| u16::try_from(*n).ok());
@@ -165,8 +165,7 @@ pub(super) fn selected_by_service(facts: &Facts<'_>, service: &Service, out: &mu
                 TargetPort::Number(number) => Some(*number),
                 TargetPort::Name(name) => named(name),
             });
-            let address = Address::Socket(SocketAddr::new(ip, number.unwrap_or(port.number)));
-            out.push(of.endpoint(address, &port.name, entry.spec.weight));
+            out.push(of.endpoint(at(ip, number.unwrap_or(port.number)), &port.name, entry.spec.weight));
         }
     }
 }
@@ -196,7 +195,7 @@ fn entry_endpoints(facts: &Facts<'_>, entry: &Entry, host: &Hostname, ports: &[&
     let namespace = &entry.meta.namespace;
     if let Some(selector) = &spec.workload_selector {
         for (cluster, we) in selected_entries(facts, namespace, &selector.labels) {
-            if we.spec.address.parse::<IpAddr>().is_ok() || by_name != Names::Refused {
+            if stated(&we.spec).is_some() || by_name != Names::Refused {
                 add(facts, &we.spec, &told_by_entry(facts, cluster, we), ports, by_name, out);
             }
         }
@@ -254,8 +253,8 @@ fn addresses(facts: &Facts<'_>, spec: &WorkloadEntry, port: &ServicePort, names:
     let Ok(number) = u16::try_from(own.unwrap_or(if port.target_port > 0 { port.target_port } else { port.number })) else {
         return Vec::new();
     };
-    if let Ok(ip) = spec.address.parse::<IpAddr>() {
-        return vec![Address::Socket(SocketAddr::new(ip, number))];
+    if let Some(ip) = stated(spec) {
+        return vec![at(ip, number)];
     }
     if spec.address.is_empty() || names == Names::Refused {
         return Vec::new();
@@ -265,6 +264,15 @@ fn addresses(facts: &Facts<'_>, spec: &WorkloadEntry, port: &ServicePort, names:
     };
     let count = if names == Names::First { 1 } else { answer.len() };
     answer.iter().take(count).map(|ip| Address::Socket(SocketAddr::new(*ip, number))).collect()
+}
+
+/// What an entry says without DNS: an IP address, or none where only its network's gateways lead to it (S-8).
+fn stated(spec: &WorkloadEntry) -> Option<Option<IpAddr>> {
+    if spec.address.is_empty() { (!spec.network.is_empty()).then_some(None) } else { spec.address.parse().ok().map(Some) }
+}
+
+fn at(ip: Option<IpAddr>, port: u16) -> Address {
+    ip.map_or(Address::Hidden(port), |ip| Address::Socket(SocketAddr::new(ip, port)))
 }
 
 /// A selected pod: its named container port plays the part of `ports` (S-7).
@@ -341,8 +349,9 @@ fn entry_reference(entry: &Object<WorkloadEntry>) -> ObjectRef {
     ObjectRef::new(Kind::WorkloadEntry, entry.meta.namespace.clone(), entry.meta.name.clone())
 }
 
-/// Keeps the first of endpoints that are dialled alike for one port in one cluster (M-4).
+/// Keeps the first of endpoints that are dialled alike for one port in one cluster (M-4). Of those without an address each is another.
 fn unique(endpoints: &mut Vec<Endpoint>) {
     let mut seen = HashSet::new();
-    endpoints.retain(|e| seen.insert((e.address.clone(), e.port_name.clone(), e.workload.cluster.clone())));
+    let is_hidden = |e: &Endpoint| matches!(e.address, Address::Hidden(_));
+    endpoints.retain(|e| is_hidden(e) || seen.insert((e.address.clone(), e.port_name.clone(), e.workload.cluster.clone())));
 }

@@ -18,6 +18,15 @@ pub enum Address {
     Unix(Arc<str>),
     /// A name that the resolver has not answered yet (S-2); it cannot be dialled.
     Unresolved(Arc<str>, u16),
+    /// Told to nobody: only the gateways of its network lead there, to this port (S-8).
+    Hidden(u16),
+}
+
+impl Address {
+    /// True where it is known, so that it can be dialled.
+    pub fn is_known(&self) -> bool {
+        matches!(self, Self::Socket(_) | Self::Unix(_))
+    }
 }
 
 impl std::fmt::Display for Address {
@@ -26,6 +35,7 @@ impl std::fmt::Display for Address {
             Self::Socket(a) => write!(f, "{a}"),
             Self::Unix(p) => write!(f, "unix://{p}"),
             Self::Unresolved(name, port) => write!(f, "{name}:{port}"),
+            Self::Hidden(port) => write!(f, "-:{port}"),
         }
     }
 }
@@ -131,6 +141,11 @@ impl Endpoint {
             Some(Passage::Gateway(locality)) => locality,
             Some(Passage::Behind(_)) | None => &self.workload.locality,
         }
+    }
+
+    /// True where it is dialled itself.
+    pub fn is_direct(&self) -> bool {
+        self.passage.is_none() && !matches!(self.address, Address::Hidden(_))
     }
 
     /// The gateways behind which it is.

@@ -21,7 +21,7 @@ pub struct NetworkGateway {
 impl NetworkGateway {
     /// True where its address is known.
     pub fn is_found(&self) -> bool {
-        !matches!(self.address, Address::Unresolved(..))
+        self.address.is_known()
     }
 }
 

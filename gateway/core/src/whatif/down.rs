@@ -85,7 +85,7 @@ impl Down {
             Self::Network(name) => workload.network == *name,
             Self::Endpoint(ip, port) => match &endpoint.address {
                 Address::Socket(at) => at.ip() == *ip && port.is_none_or(|p| p == at.port()),
-                Address::Unix(_) | Address::Unresolved(..) => false,
+                Address::Unix(_) | Address::Unresolved(..) | Address::Hidden(_) => false,
             },
             Self::Region(_) | Self::Zone(_) | Self::Locality(_) => self.holds(&workload.locality),
         }
