@@ -15,6 +15,7 @@ use isthmus_core::join::{self, Mesh, locality};
 use isthmus_core::model::GatewayIdentity;
 
 use crate::source::kube::Access;
+use crate::source::{SourceId, Via};
 
 /// `<dom>` of every cluster.
 const DOMAIN: &str = "cluster.local";
@@ -34,6 +35,8 @@ pub struct Settings {
     pub mesh: Arc<MeshConfig>,
     /// The file of the mesh-wide settings, where they stand in one.
     pub mesh_file: Option<PathBuf>,
+    /// What is worth saying of that file, until it is read again.
+    pub mesh_warnings: Vec<Problem>,
     /// The cluster whose Istio objects are read (M-26).
     pub config_cluster: ClusterId,
     /// All clusters, in the order in which they were listed.
@@ -51,13 +54,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads isthmus.yaml's part of it, and `meshFile` where it names one. The problems beside a value are warnings.
+    /// Reads isthmus.yaml's part of it, and `meshFile` where it names one. The problems beside a value are warnings about
+    /// isthmus.yaml; those about `meshFile` are the registry's, which takes them back when the file changes.
     pub fn load(bootstrap: &Bootstrap) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let Some(path) = &bootstrap.mesh_file else {
             return Ok((Self::new(bootstrap, Arc::new(bootstrap.mesh.clone())), not_yet(&bootstrap.mesh)));
         };
-        let (mesh, warnings) = crate::source::mesh::read(path)?;
-        Ok((Self::new(bootstrap, Arc::new(mesh)), warnings))
+        let (mesh, mesh_warnings) = crate::source::mesh::read(path)?;
+        Ok((Self { mesh_warnings, ..Self::new(bootstrap, Arc::new(mesh)) }, Vec::new()))
     }
 
     /// Reads isthmus.yaml's part of it; `mesh` is the MeshConfig in force.
@@ -108,6 +112,7 @@ impl Settings {
             families: own_families(),
             mesh,
             mesh_file: bootstrap.mesh_file.clone(),
+            mesh_warnings: Vec::new(),
             clusters,
             roots,
             remote_secrets: servers.contains_key(&config_cluster).then_some(secrets),
@@ -116,6 +121,12 @@ impl Settings {
             remote_timeout: bootstrap.remote_timeout.0,
             state: bootstrap.state.clone(),
         }
+    }
+
+    /// Who tells of `meshFile`, and as what.
+    pub(crate) fn mesh_source(&self) -> Option<(SourceId, Arc<str>)> {
+        let file = self.mesh_file.as_ref()?.display().to_string();
+        Some((SourceId(self.config_cluster.clone(), Via::Files), file.into()))
     }
 
     /// The part of MeshConfig that joining reads.

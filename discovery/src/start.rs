@@ -9,7 +9,7 @@ use crate::registry::Registry;
 use crate::servers;
 use crate::settings::Settings;
 use crate::source::file::{FileSource, watch};
-use crate::source::{Batch, SourceId, Via, dns, mesh};
+use crate::source::{Batch, dns, mesh};
 
 /// Batches that may wait for the reconcile loop before sources wait for it.
 const WAITING: usize = 64;
@@ -27,9 +27,8 @@ pub fn start(settings: Settings) -> std::io::Result<(Registry, Receiver<Batch>)>
         watch(source, tell.clone())?;
     }
     tokio::spawn(dns::resolve(registry.names(), tell.clone(), retry, dns::System::default()));
-    if let Some(path) = settings.mesh_file.clone() {
-        let source = SourceId(settings.config_cluster.clone(), Via::Files);
-        tokio::spawn(mesh::follow(path, source, tell.clone()));
+    if let Some((path, (source, file))) = settings.mesh_file.clone().zip(settings.mesh_source()) {
+        tokio::spawn(mesh::follow(path, source, file, tell.clone()));
     }
     tokio::spawn(probe::probe(registry.targets(), tell, probe::Network));
     Ok((registry, batches))
@@ -50,9 +49,16 @@ pub fn offline(mut settings: Settings, overlay: Vec<PathBuf>) -> Registry {
         source.read(|batch| registry.apply_all(batch));
     }
     if is_laid {
-        FileSource::laid(config, overlay).read(|batch| registry.apply_all(batch));
+        registry.lay(overlay);
     }
     if settings.servers.is_empty() { registry } else { with_servers(&settings, registry) }
+}
+
+impl Registry {
+    /// Lays files over the config cluster: what they hold counts, whatever else says of the same objects.
+    pub fn lay(&mut self, files: Vec<PathBuf>) {
+        FileSource::laid(self.config_cluster().clone(), files).read(|batch| self.apply_all(batch));
+    }
 }
 
 /// Reads the API servers on a thread of its own: whoever asks may stand on a runtime.

@@ -138,6 +138,8 @@ impl Reconcile {
             Ask::Analysed(reply) => drop(reply.send(self.now(world).analysed(world, &self.compiler, Severity::Error))),
             Ask::Present(reply) => drop(reply.send((self.compiler.snapshot().cloned().unwrap_or_default(), self.ward.stays()))),
             Ask::Sources(reply) => drop(reply.send(sources::gather(&self.registry))),
+            // It holds up a change for as long as the copy takes, which is less than reading everything anew would cost elsewhere.
+            Ask::Known(reply) => drop(reply.send(self.registry.clone())),
             Ask::Slots(reply) => drop(reply.send(self.compiler.slots())),
         }
     }

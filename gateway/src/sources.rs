@@ -1,9 +1,11 @@
 //! What a scrape and readiness tell of where facts come from: clusters (M-25), and the probes of machines.
 
+use std::time::SystemTime;
+
 use isthmus_discovery::{Registry, Status};
 
 use crate::admin::name_of;
-use crate::observe::Own;
+use crate::observe::{Own, utc};
 
 /// All states that a cluster can be in.
 const STATES: [&str; 4] = ["synced", "syncing", "stale", "failed"];
@@ -22,19 +24,25 @@ pub(crate) fn notes(registry: &Registry) -> Vec<String> {
     told.collect()
 }
 
-/// What was read of each API server by who reads once.
+/// What is known of each cluster, and since when not anew; nothing where all are files.
 pub(crate) fn read(registry: &Registry) -> Vec<String> {
-    let servers = registry.clusters().iter().filter(|cluster| registry.is_server(cluster));
-    let told = servers.map(|cluster| {
+    if !registry.clusters().iter().any(|cluster| registry.is_server(cluster)) {
+        return Vec::new();
+    }
+    let told = registry.clusters().iter().map(|cluster| {
+        if !registry.is_server(cluster) {
+            return format!("cluster {cluster}: as its files have it now");
+        }
         let standing = registry.standing(cluster);
-        let why = match (&standing.status, standing.last_error) {
-            (Status::Live, _) => return format!("cluster {cluster}: as its API server has it now"),
-            (_, Some((_, reason))) => reason.to_string(),
-            (Status::Stale { reason, .. } | Status::Failed(reason), None) => reason.clone(),
-            (Status::Syncing, None) => "not listed in time".to_owned(),
+        let last = standing.last_error.map(|(_, reason)| reason.to_string());
+        let (instead, why) = match standing.status {
+            Status::Live => return format!("cluster {cluster}: as its API server has it now"),
+            Status::Stale { reason, .. } if standing.from_disk => ("as `state` has kept it".to_owned(), reason),
+            Status::Stale { since, reason } => (format!("stale, as its API server had it at {}", utc(SystemTime::now() - since.elapsed())), reason),
+            Status::Failed(reason) => ("not known here".to_owned(), reason),
+            Status::Syncing => ("not known here".to_owned(), "not listed in time".to_owned()),
         };
-        let instead = if standing.from_disk { "as `state` has kept it" } else { "not known here" };
-        format!("cluster {cluster}: {instead}, since its API server cannot be read: {why}")
+        format!("cluster {cluster}: {instead}, since its API server cannot be read: {}", last.unwrap_or(why))
     });
     told.collect()
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, Labels, ObjectRef};
-use isthmus_core::join::{self, ByName, Cluster, Namespace, Node, Pod, PodFact, ServiceFact, SliceFact};
+use isthmus_core::join::{self, ByName, Cluster, Node, Pod, PodFact, ServiceFact, SliceFact};
 use isthmus_core::model::Workload;
 use smallvec::SmallVec;
 use tracing::info;
@@ -18,7 +18,7 @@ use super::Registry;
 use crate::source::Status;
 
 /// What is kept beside a cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ClusterState {
     /// The cluster while its first list is under way.
     waiting: Option<Cluster>,
@@ -38,6 +38,11 @@ impl ClusterState {
     /// The cluster while its first list is under way.
     pub(super) fn waiting(&self) -> Option<&Cluster> {
         self.waiting.as_ref()
+    }
+
+    /// Namespace and name of the services whose slices hold addresses that name no pod.
+    pub(super) fn podless(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.podless.iter().map(|(namespace, name, ())| (namespace, name))
     }
 }
 
@@ -98,7 +103,7 @@ impl Registry {
         shown.iter().for_each(|id| self.retell(id));
     }
 
-    /// Makes the workloads of all pods again and touches all services of the cluster: its network or first list came.
+    /// Makes the workloads of all pods of a cluster again and touches every host: its first list came, or mesh-wide settings.
     fn retell(&mut self, id: &ClusterId) {
         let Some(cluster) = self.clusters.iter_mut().find(|c| c.id == *id) else { return };
         let made: Vec<_> = cluster.pods().iter().filter_map(|pod| moved(cluster, pod, &self.mesh)).collect();
@@ -263,7 +268,7 @@ impl Registry {
     }
 
     /// Touches the services whose slices name the pod or hold its address, and the ServiceEntries that select it.
-    fn touch_pod(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>, old: Option<&Pod>) {
+    pub(super) fn touch_pod(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>, old: Option<&Pod>) {
         let Some(cluster) = self.clusters.iter().find(|c| c.id == *id) else { return };
         let Some(state) = self.states.get(id) else { return };
         let both = || old.into_iter().chain(cluster.pods().get(namespace, name));
@@ -303,37 +308,10 @@ impl Registry {
             self.touch_pod(id, &namespace, &name, None);
         }
     }
-
-    pub(super) fn take_namespace(&mut self, id: &ClusterId, name: Arc<str>, namespace: Option<Namespace>) {
-        let mesh = self.mesh.clone();
-        let of_config = *id == self.settings.config_cluster;
-        let Some((cluster, shown)) = self.cluster(id) else { return };
-        let network = join::network::of_system_namespace(cluster, &mesh);
-        let old = match namespace.clone() {
-            Some(namespace) => cluster.namespaces.insert(name.clone(), namespace),
-            None => cluster.namespaces.remove(&name),
-        };
-        let moved = network != join::network::of_system_namespace(cluster, &mesh);
-        let distribution = |namespace: &Option<Namespace>| namespace.as_ref().and_then(|n| n.distribution);
-        let asks_anew = distribution(&old) != distribution(&namespace);
-        if shown && moved {
-            self.retell(id);
-        } else if shown && asks_anew {
-            self.touch_all();
-        }
-        if of_config && old != namespace {
-            let namespaces = Arc::make_mut(&mut Arc::make_mut(&mut self.world).catalog.namespaces);
-            match namespace {
-                Some(namespace) => namespaces.insert(name, namespace.labels),
-                None => namespaces.remove(&name),
-            };
-            self.changes.all = true;
-        }
-    }
 }
 
 /// What a pod's endpoints share, where that differs from what they did: its place became known, or another.
-fn moved(cluster: &Cluster, pod: &Pod, mesh: &join::Mesh) -> Option<Arc<Workload>> {
+pub(super) fn moved(cluster: &Cluster, pod: &Pod, mesh: &join::Mesh) -> Option<Arc<Workload>> {
     let now = join::placed(cluster, &pod.workload, pod.addresses.first().copied(), mesh);
     (now != *pod.workload).then(|| Arc::new(now))
 }

@@ -13,7 +13,7 @@ use super::key;
 use crate::source::SourceId;
 
 /// The copies in members.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Copies(BTreeMap<(SourceId, ObjectRef), Document>);
 
 impl Copies {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use isthmus_config::object::{Kind, ObjectRef};
 
 /// Names by namespace.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Known(HashMap<Arc<str>, HashSet<Arc<str>>>);
 
 impl Known {

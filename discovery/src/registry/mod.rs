@@ -8,7 +8,9 @@
 mod clusters;
 mod copies;
 mod documents;
+mod followed;
 mod known;
+mod namespaces;
 mod networks;
 mod ourselves;
 mod overlap;
@@ -37,6 +39,7 @@ use crate::source::{Event, Fact, Partition, SourceId, Status};
 
 use clusters::ClusterState;
 use copies::Copies;
+use followed::Followed;
 use known::Known;
 use overlap::{Left, Overlap};
 use place::place;
@@ -47,8 +50,9 @@ pub use standing::{SecretEvents, Standing};
 /// The names that DNS has to find.
 pub type Names = Arc<BTreeSet<Arc<str>>>;
 
-/// All facts, and the world made of them.
-#[derive(Debug)]
+/// All facts, and the world made of them. A copy goes on from here by itself; it shares what is large, and still costs as much as a list
+/// of all that is known.
+#[derive(Clone, Debug)]
 pub struct Registry {
     settings: Settings,
     /// Who we are by isthmus.yaml alone.
@@ -70,9 +74,9 @@ pub struct Registry {
     selecting: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     answers: HashMap<Arc<str>, Arc<[IpAddr]>>,
     names_by_host: BTreeMap<Hostname, BTreeSet<Arc<str>>>,
-    names: watch::Sender<Names>,
+    names: Followed<Names>,
     /// Entries to probe, and what was found of them.
-    targets: watch::Sender<Targets>,
+    targets: Followed<Targets>,
     verdicts: BTreeMap<Entry, Probed>,
     /// What clusters say of gateways between networks, and what that means to our own.
     gateways: Found,
@@ -89,7 +93,7 @@ pub struct Registry {
     world: Arc<World>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct PartitionState {
     generation: u64,
     status: Status,
@@ -120,6 +124,7 @@ impl Registry {
         };
         let states = settings.clusters.iter().map(|id| (id.clone(), ClusterState::new(id.clone()))).collect();
         let overlap = Overlap::new(&settings);
+        let told_of_mesh = settings.mesh_source().map(|source| (source, settings.mesh_warnings.clone())).filter(|(_, told)| !told.is_empty());
         Self {
             asked: settings.gateway.clone(),
             settings,
@@ -136,15 +141,15 @@ impl Registry {
             selecting: BTreeMap::new(),
             answers: HashMap::new(),
             names_by_host: BTreeMap::new(),
-            names: watch::Sender::new(Names::default()),
-            targets: watch::Sender::new(Targets::default()),
+            names: Followed::default(),
+            targets: Followed::default(),
             verdicts: BTreeMap::new(),
             gateways: Found::default(),
             gateway_answers: HashMap::new(),
             networks: Networks::default(),
             conflicts: BTreeMap::new(),
             gateways_touched: true,
-            file_problems: BTreeMap::new(),
+            file_problems: told_of_mesh.into_iter().collect(),
             object_problems: BTreeMap::new(),
             dirty: BTreeSet::new(),
             changes: Changes::everything(),
@@ -238,6 +243,11 @@ impl Registry {
     /// True once the world shows a cluster: it has been listed, or was restored from disk.
     pub fn is_listed(&self, cluster: &ClusterId) -> bool {
         self.clusters.iter().any(|c| c.id == *cluster)
+    }
+
+    /// The cluster whose Istio objects are read (M-26).
+    pub fn config_cluster(&self) -> &ClusterId {
+        &self.settings.config_cluster
     }
 
     /// The clusters, as configured, then members in the order in which they joined.

@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::source::{Fact, SourceId, Via};
 
 /// The versions of every object of a cluster that is read in two ways.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Overlap {
     clusters: BTreeSet<ClusterId>,
     versions: HashMap<(ClusterId, ObjectRef), BTreeMap<Via, Fact>>,

@@ -26,7 +26,7 @@ pub struct Standing {
 }
 
 /// What a cluster has been through.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Past {
     last_error: Option<(Instant, Arc<str>)>,
     lost: u64,

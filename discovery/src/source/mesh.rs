@@ -38,7 +38,7 @@ pub(crate) fn read(path: &Path) -> Result<(MeshConfig, Vec<Problem>), Vec<Proble
 }
 
 /// Follows the file until nobody listens. What it held at the start is known.
-pub(crate) async fn follow(path: PathBuf, source: SourceId, tell: Sender<Batch>) {
+pub(crate) async fn follow(path: PathBuf, source: SourceId, file: Arc<str>, tell: Sender<Batch>) {
     let (mut taken, mut last) = (look(&path), None);
     loop {
         tokio::select! {
@@ -50,15 +50,14 @@ pub(crate) async fn follow(path: PathBuf, source: SourceId, tell: Sender<Batch>)
             continue;
         }
         taken = now;
-        let file: Arc<str> = path.display().to_string().into();
         let batch = match read(&path) {
             Ok((mesh, warnings)) => {
                 info!(%file, "mesh config read again");
-                vec![Event::Problems(source.clone(), file, warnings), Event::Mesh(Arc::new(mesh))]
+                vec![Event::Problems(source.clone(), file.clone(), warnings), Event::Mesh(Arc::new(mesh))]
             }
             Err(problems) => {
                 warn!(%file, problems = problems.len(), "mesh config is broken, its last good version stays in force");
-                vec![Event::Problems(source.clone(), file, problems)]
+                vec![Event::Problems(source.clone(), file.clone(), problems)]
             }
         };
         if tell.send(batch).await.is_err() {
@@ -69,10 +68,12 @@ pub(crate) async fn follow(path: PathBuf, source: SourceId, tell: Sender<Batch>)
 
 #[cfg(test)]
 mod tests {
+    use isthmus_config::bootstrap::Bootstrap;
     use tokio::sync::mpsc::channel;
 
     use super::super::Via;
     use super::*;
+    use crate::{Registry, Settings};
 
     #[tokio::test(start_paused = true)]
     async fn a_changed_file_is_read_and_a_broken_one_keeps_what_was() {
@@ -85,7 +86,7 @@ mod tests {
         put("rootNamespace: a\n");
         let (tell, mut told) = channel(4);
         let source = SourceId("c".into(), Via::Files);
-        let following = tokio::spawn(follow(path.clone(), source, tell));
+        let following = tokio::spawn(follow(path.clone(), source, path.display().to_string().into(), tell));
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert!(told.try_recv().is_err(), "nothing differs");
         put("rootNamespace: b\n");
@@ -105,5 +106,20 @@ mod tests {
         assert!(matches!(&batch[..], [Event::Problems(_, _, none), Event::Mesh(_)] if none.is_empty()), "{batch:?}");
         drop(told);
         following.await.expect("it ends");
+    }
+    #[test]
+    fn what_is_said_of_the_file_at_the_start_is_taken_back_when_it_changes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("mesh.yaml"), "discoverySelectors: [{matchLabels: {a: b}}]\n").expect("a file");
+        let yaml = "clusters: [{name: c1, path: a}]\ngateway: {cluster: c1}\nmeshFile: mesh.yaml\n";
+        let (bootstrap, _) = Bootstrap::parse(yaml, &folder.path().join("isthmus.yaml")).expect("isthmus.yaml");
+        let (settings, of_isthmus_yaml) = Settings::load(&bootstrap).expect("settings");
+        assert!(of_isthmus_yaml.is_empty(), "it is no part of isthmus.yaml: {of_isthmus_yaml:?}");
+        let (source, file) = settings.mesh_source().expect("a file");
+        let mut registry = Registry::new(settings);
+        let told = |registry: &Registry| registry.problems().iter().map(|p| p.path.clone()).collect::<Vec<_>>();
+        assert_eq!(told(&registry), ["mesh.discoverySelectors"]);
+        registry.apply(Event::Problems(source, file, Vec::new()));
+        assert_eq!(told(&registry), [""; 0]);
     }
 }

@@ -13,6 +13,7 @@ use isthmus_core::balance::Slot;
 use isthmus_core::explain::{CLIENT, Question, explain, fields};
 use isthmus_core::snapshot::{Dump, Snapshot};
 use isthmus_core::whatif::{By, Down, NotDown, whatif};
+use isthmus_discovery::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,6 +42,8 @@ pub(crate) enum Ask {
     Present(oneshot::Sender<(Arc<Snapshot>, Stays)>),
     /// What a scrape tells of clusters and probes.
     Sources(oneshot::Sender<Vec<Own>>),
+    /// A copy of all that is known, to suppose something of it.
+    Known(oneshot::Sender<Registry>),
     /// The backends that routes send to; all that a scrape needs, and cheap.
     Slots(oneshot::Sender<Vec<Arc<Slot>>>),
 }
@@ -76,6 +79,12 @@ impl Desk {
     pub(crate) async fn sources(&self) -> Option<Vec<Own>> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Ask::Sources(reply)).await.ok()?;
+        answer.await.ok()
+    }
+    /// A copy of all that is known.
+    pub(crate) async fn known(&self) -> Option<Registry> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Ask::Known(reply)).await.ok()?;
         answer.await.ok()
     }
     /// The backends that routes send to.
@@ -228,8 +237,10 @@ async fn matrix(State(office): State<Office>, Query(asked): Query<MatrixForm>) -
 }
 
 async fn lay_over(State(office): State<Office>, Json(files): Json<Vec<Posted>>) -> Response {
-    match check::posted(&office.asked, &files) {
-        Ok(checked) => Json(checked).into_response(),
+    let Some(known) = office.desk.known().await else { return answer::<()>(None) };
+    let checking = tokio::task::spawn_blocking(move || check::posted(known, &office.asked, &files));
+    match checking.await.map_err(std::io::Error::other).flatten() {
+        Ok(answered) => Json(answered).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

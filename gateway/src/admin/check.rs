@@ -6,6 +6,7 @@ use std::sync::Arc;
 use isthmus_config::bootstrap::Bootstrap;
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::analyze::InForce;
+use isthmus_discovery::Registry;
 use serde::{Deserialize, Serialize};
 
 use super::now::Now;
@@ -29,6 +30,17 @@ pub(crate) struct Checked {
     pub(crate) problems: Vec<ProblemRow>,
     /// Where each object is in force, or why nowhere.
     pub(crate) in_force: Vec<InForceRow>,
+}
+
+/// What the admin port answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answered {
+    /// What is printed.
+    #[serde(flatten)]
+    pub(crate) checked: Checked,
+    /// What is known of each cluster, and since when not anew; said beside what is printed.
+    #[serde(default)]
+    pub(crate) read: Vec<String>,
 }
 
 /// Where one object is in force.
@@ -62,7 +74,7 @@ pub(crate) struct Findings {
     pub(crate) problems: Vec<Problem>,
     /// Where each object is in force.
     pub(crate) in_force: Vec<InForceRow>,
-    /// What was read of each API server.
+    /// What was read of each cluster, where any is an API server.
     pub(crate) read: Vec<String>,
 }
 
@@ -89,8 +101,8 @@ pub(crate) fn over(asked: &Asked, paths: Vec<PathBuf>) -> Findings {
     findings(Now::offline(asked, paths, Severity::Error), only.as_deref())
 }
 
-/// Checks files laid over the world of a running gateway.
-pub(crate) fn posted(asked: &Asked, files: &[Posted]) -> std::io::Result<Checked> {
+/// Checks files laid over the world of a running gateway, of which `known` is a copy: also over what is stale, or was read from disk.
+pub(crate) fn posted(mut known: Registry, asked: &Asked, files: &[Posted]) -> std::io::Result<Answered> {
     let directory = Scratch::new()?;
     let mut paths = Vec::new();
     for (i, file) in files.iter().enumerate() {
@@ -98,13 +110,18 @@ pub(crate) fn posted(asked: &Asked, files: &[Posted]) -> std::io::Result<Checked
         std::fs::write(&path, &file.text)?;
         paths.push(path);
     }
-    let mut checked = over(asked, paths.clone()).rows();
+    if !paths.is_empty() {
+        known.lay(paths.clone());
+    }
+    let only = (!paths.is_empty()).then_some(&paths[..]);
+    let found = findings(Now::supposed(known, &asked.problems, Severity::Error), only);
+    let mut checked = found.rows();
     for problem in &mut checked.problems {
         if let Some((_, file)) = paths.iter().zip(files).find(|(path, _)| path.as_os_str() == problem.file.as_str()) {
             problem.file.clone_from(&file.path);
         }
     }
-    Ok(checked)
+    Ok(Answered { checked, read: found.read })
 }
 
 /// A directory that goes when it is dropped.

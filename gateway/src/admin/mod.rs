@@ -11,7 +11,7 @@ mod serve;
 mod stats;
 
 pub(crate) use api::{Ask, Desk, ExplainForm, Office, Questions, WhatifForm, admin};
-pub(crate) use check::{Checked, Findings, InForceRow, Posted, alone, over, posted};
+pub(crate) use check::{Answered, Checked, Findings, InForceRow, Posted, alone, over, posted};
 pub(crate) use now::{Now, name_of};
 pub(crate) use ready::Readiness;
 pub(crate) use rows::{BackendRow, ClusterRow, EndpointRow, HeldRow, ListenerRow, ProblemRow, RouteRow};

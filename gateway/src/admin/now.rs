@@ -42,7 +42,7 @@ pub(crate) struct Now {
     pub(crate) problems: Vec<Problem>,
     /// Where each Istio object is in force, or why nowhere.
     pub(crate) in_force: Vec<InForce>,
-    /// What was read of each API server; none where a gateway runs.
+    /// What was read of each cluster; none of what a gateway has in force.
     pub(crate) read: Vec<String>,
     /// WorkloadEntries that fail their probe: why, and since when.
     pub(crate) failing: BTreeMap<Entry, String>,
@@ -109,11 +109,14 @@ impl Now {
     /// Compiles what files and API servers have now, `overlay` lying over the config cluster's. `missing` is how much a reference that leads nowhere
     /// matters.
     pub(crate) fn offline(asked: &Asked, overlay: Vec<PathBuf>, missing: Severity) -> Self {
-        let mut registry = offline(asked.settings.clone(), overlay);
+        Self::supposed(offline(asked.settings.clone(), overlay), &asked.problems, missing)
+    }
+    /// Compiles what a registry knows, from nothing. `problems` are those of isthmus.yaml.
+    pub(crate) fn supposed(mut registry: Registry, problems: &[Problem], missing: Severity) -> Self {
         let (world, _) = registry.world();
         let mut compiler = Compiler::new(0);
         compiler.compile(&world, &Changes::everything()).publish_views();
-        let now = Self::of(&world, &compiler, &registry, asked.problems.clone(), Vec::new()).analysed(&world, &compiler, missing);
+        let now = Self::of(&world, &compiler, &registry, problems.to_vec(), Vec::new()).analysed(&world, &compiler, missing);
         Self { read: sources::read(&registry), ..now }
     }
     /// Where the traffic of each backend goes whose name holds `name`, by where a gateway stands.

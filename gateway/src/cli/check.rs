@@ -9,7 +9,7 @@ use super::diagnostic::Printer;
 use super::out::{Exit, Out, Paint, table};
 use super::print::print;
 use super::{Done, Failed, client, say_read};
-use crate::admin::{Checked, Findings, InForceRow, NOT_USED, Posted, alone, over};
+use crate::admin::{Answered, Checked, Findings, InForceRow, NOT_USED, Posted, alone, over};
 use crate::asked::Refused;
 
 /// Runs `isthmus check`.
@@ -21,7 +21,8 @@ pub(super) fn run(out: Out, check: &Check) -> Done {
         Some(asked) => of_files(out, over(&asked, check.paths.clone())),
         None if check.place.admin.is_none() && !check.paths.is_empty() => of_files(out, alone(&check.paths)?),
         None => {
-            let checked = of_gateway(check)?;
+            let Answered { checked, read } = of_gateway(check)?;
+            say_read(out, &read);
             let text = plain(out, &checked);
             (checked, text)
         }
@@ -55,7 +56,7 @@ fn of_files(out: Out, findings: Findings) -> (Checked, String) {
     (findings.rows(), text)
 }
 
-fn of_gateway(check: &Check) -> Result<Checked, Failed> {
+fn of_gateway(check: &Check) -> Result<Answered, Failed> {
     let mut files = Vec::new();
     for path in &check.paths {
         for path in files_of(path) {
