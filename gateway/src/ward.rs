@@ -160,7 +160,7 @@ fn stay(cause: &str, since: SystemTime, lasts: Duration) -> EjectionTold {
 /// Puts the view of the slot's endpoints as they are now in force.
 fn show(slot: &Slot) {
     let view = slot.view.load().refreshed();
-    slot.view.store(Arc::new(view));
+    slot.show(Arc::new(view));
 }
 
 #[cfg(test)]

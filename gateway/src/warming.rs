@@ -62,7 +62,7 @@ impl Warming {
                 !state.is_warm()
             });
             let view = slot.view.load().refreshed();
-            slot.view.store(Arc::new(view));
+            slot.show(Arc::new(view));
             let Some(policy) = policy.filter(|_| !backend.since.is_empty()) else {
                 debug!(backend = %slot.name, "every endpoint is warm");
                 return false;
@@ -88,7 +88,7 @@ mod tests {
     fn shown(slot: &Slot, endpoints: &[u8], policy: BackendPolicy) {
         let endpoints: Vec<Arc<Endpoint>> = endpoints.iter().map(|i| endpoint(*i).into()).collect();
         let fresh = view(policy, &Line::default(), &endpoints.iter().collect::<Vec<_>>(), Some(&slot.view.load()), 0);
-        slot.view.store(Arc::new(fresh));
+        slot.show(Arc::new(fresh));
     }
 
     fn odds(view: &View) -> Vec<u32> {

@@ -325,10 +325,9 @@ proptest! {
                 }
                 Turn::Exist(mask) => {
                     let there: Vec<&Arc<Endpoint>> = all.iter().enumerate().filter(|(i, _)| mask >> i & 1 == 1).map(|(_, e)| e).collect();
-                    slot.view.store(Arc::new(view(policy, &line, &there, Some(&now), 0)));
-                    slot.recount();
+                    slot.show(Arc::new(view(policy, &line, &there, Some(&now), 0)));
                 }
-                Turn::Refresh => slot.view.store(Arc::new(now.refreshed())),
+                Turn::Refresh => slot.show(Arc::new(now.refreshed())),
             }
             let now = slot.view.load_full();
             prop_assert_eq!(slot.ejected() as usize, now.members.iter().filter(|m| m.state.is_ejected()).count());

@@ -69,12 +69,8 @@ pub(super) fn send(engine: &Engine, exchange: &Exchange, request: &Request, told
         let Ok(slot) = &destination.slot else { continue };
         let Some(picked) = slot.pick(None, &[], Ledger::Live, rng) else { continue };
         let Some(under_way) = engine.mirrors.enter() else { continue };
-        // A copy is a request like others where they are limited; one that does not fit is dropped.
-        let limits = &picked.policy.limits;
-        let request_permit = limits.counts_requests().then(|| slot.enter(Resource::Request, limits.requests));
-        if matches!(request_permit, Some(None)) {
-            continue;
-        }
+        // A copy is a request like others; one that does not fit is dropped.
+        let Some(request_permit) = slot.enter(Resource::Request, picked.policy.limits.requests) else { continue };
         let protocol = match picked.policy.protocol {
             UpstreamProtocol::SameAsClient if request.version == super::request::Version::Http2 => UpstreamProtocol::Http2,
             UpstreamProtocol::SameAsClient => UpstreamProtocol::Http1,

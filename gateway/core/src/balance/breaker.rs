@@ -2,14 +2,15 @@
 //!
 //! A [`Permit`] is one of them, taken in one atomic step against the limit in force and given back when it is dropped, wherever that
 //! happens; so what is counted is exact for the process, whatever the number of threads. Limits are values of the policy: an edit changes
-//! them and leaves the counts. Connections, dials and retries are counted always. Requests in flight are counted only where a limit or a budget looks at
-//! them; elsewhere the endpoints' own counts tell them.
+//! them and leaves the counts. All four are counted always, limit or none, so a limit that comes finds what is there already.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use super::atomic::{AtomicU64, Ordering};
 use super::limits::Limits;
+use super::meter::Meter;
+pub use super::meter::Usage;
 use super::slot::Slot;
 use super::window::Window;
 
@@ -35,38 +36,6 @@ pub enum Noted {
     PendingFailed,
     /// A connection was closed for having carried all it may (`upstream_cx_max_requests`).
     ConnectionServed,
-}
-
-/// One resource's counts.
-#[derive(Debug, Default)]
-struct Meter {
-    used: AtomicU32,
-    peak: AtomicU32,
-    taken: AtomicU64,
-    overflow: AtomicU64,
-}
-
-impl Meter {
-    /// One more, unless the limit is reached; check and take are one step.
-    fn take(&self, limit: Option<u32>) -> bool {
-        let limit = limit.unwrap_or(u32::MAX);
-        let more = |used: u32| (used < limit).then_some(used + 1);
-        let Ok(before) = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) else { return false };
-        self.taken.fetch_add(1, Ordering::Relaxed);
-        if before + 1 > self.peak.load(Ordering::Relaxed) {
-            self.peak.fetch_max(before + 1, Ordering::Relaxed);
-        }
-        true
-    }
-    fn now(&self, limit: Option<u32>) -> Usage {
-        Usage {
-            limit,
-            used: self.used.load(Ordering::Relaxed),
-            peak: self.peak.load(Ordering::Relaxed),
-            taken: self.taken.load(Ordering::Relaxed),
-            overflow: self.overflow.load(Ordering::Relaxed),
-        }
-    }
 }
 
 /// The counts of one backend.
@@ -108,7 +77,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.slot.breaker().meter(self.resource).used.fetch_sub(1, Ordering::AcqRel);
+        self.slot.breaker().meter(self.resource).give_back();
     }
 }
 
@@ -130,17 +99,17 @@ impl Slot {
     }
     /// How many there are now.
     pub fn used(&self, resource: Resource) -> u32 {
-        self.breaker.get().map_or(0, |breaker| breaker.meter(resource).used.load(Ordering::Acquire))
+        self.breaker.get().map_or(0, |breaker| breaker.meter(resource).used())
     }
     /// Counts that a limit was in the way.
     pub fn overflow(&self, resource: Resource) {
-        self.breaker().meter(resource).overflow.fetch_add(1, Ordering::Relaxed);
+        self.breaker().meter(resource).refuse();
     }
     /// A retry, where limit or budget allow it; `None` counts as overflow.
     pub fn enter_retry(self: &Arc<Self>, limits: &Limits, now: Instant) -> Option<Permit> {
         let requests = match limits.interval() {
             Some(interval) => self.breaker().begun.get().map_or(0, |begun| begun.sum(now, interval)),
-            None => self.busy(),
+            None => self.busy(limits),
         };
         self.enter(Resource::Retry, limits.retries_beside(requests))
     }
@@ -152,16 +121,17 @@ impl Slot {
     }
     /// Counts what happened.
     pub fn note(&self, noted: Noted) {
-        let count = match noted {
-            Noted::Dialled => &self.breaker().pending.taken,
-            Noted::PendingFailed => &self.breaker().pending_failed,
-            Noted::ConnectionServed => &self.breaker().connections_served,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
+        let breaker = self.breaker();
+        match noted {
+            Noted::Dialled => breaker.pending.count(),
+            Noted::PendingFailed => drop(breaker.pending_failed.fetch_add(1, Ordering::Relaxed)),
+            Noted::ConnectionServed => drop(breaker.connections_served.fetch_add(1, Ordering::Relaxed)),
+        }
     }
-    /// Requests in flight and waiting, as a budget sees them.
-    fn busy(&self) -> u32 {
-        self.used(Resource::Request).saturating_add(self.used(Resource::Pending))
+    /// Requests in flight and waiting, as a budget sees them. Where connections are not limited, those that wait are dialling, and in flight already.
+    fn busy(&self, limits: &Limits) -> u32 {
+        let waiting = if limits.connections.is_some() { self.used(Resource::Pending) } else { 0 };
+        self.used(Resource::Request).saturating_add(waiting)
     }
     /// Limits and counts as they are now.
     pub fn usage(&self) -> Usages {
@@ -170,11 +140,9 @@ impl Slot {
         let unused = Breaker::default();
         let breaker = self.breaker.get().map_or(&unused, |breaker| breaker);
         let mut requests = breaker.requests.now(limits.requests);
-        if !limits.counts_requests() {
-            let trying: u32 = view.members.iter().map(|m| m.state.active()).sum();
+        if limits.requests.is_none() && limits.connections.is_none() {
             // Who dials is no request in flight yet.
-            let dialling = if limits.connections.is_none() { breaker.pending.now(None).used } else { 0 };
-            requests.used = trying.saturating_sub(dialling);
+            requests.used = requests.used.saturating_sub(breaker.pending.used());
         }
         Usages {
             connections: breaker.connections.now(limits.connections),
@@ -182,33 +150,11 @@ impl Slot {
             requests,
             retries: breaker.retries.now(limits.retries_beside(match limits.interval() {
                 Some(_) => breaker.begun.get().map_or(0, |begun| begun.last()),
-                None => self.busy(),
+                None => self.busy(&limits),
             })),
             pending_failed: breaker.pending_failed.load(Ordering::Relaxed),
             connections_served: breaker.connections_served.load(Ordering::Relaxed),
         }
-    }
-}
-
-/// One resource: its limit and its counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// The limit in force, where there is one.
-    pub limit: Option<u32>,
-    /// How many there are.
-    pub used: u32,
-    /// The most there have been at once.
-    pub peak: u32,
-    /// How many there have been in all.
-    pub taken: u64,
-    /// How often the limit was in the way.
-    pub overflow: u64,
-}
-
-impl Usage {
-    /// True where the limit is reached (`circuit_breakers.default.*_open`).
-    pub fn is_open(&self) -> bool {
-        self.limit.is_some_and(|limit| self.used >= limit)
     }
 }
 
@@ -219,7 +165,7 @@ pub struct Usages {
     pub connections: Usage,
     /// Requests that wait for one (`rq_pending`): `upstream_rq_pending_{active,total,overflow}`.
     pub pending: Usage,
-    /// Requests in flight (`rq`); overflow is `upstream_rq_active_overflow`. Without limit and budget, peak and sum are not counted.
+    /// Requests in flight (`rq`); overflow is `upstream_rq_active_overflow`.
     pub requests: Usage,
     /// Retries (`rq_retry`): `upstream_rq_retry`, `upstream_rq_retry_overflow`. With a budget the limit is what it allows now.
     pub retries: Usage,
@@ -232,6 +178,7 @@ pub struct Usages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance::atomic::AtomicU32;
     use crate::balance::{BackendKey, BackendPolicy, Budget, Line, view};
     use proptest::prelude::*;
     use std::time::Duration;

@@ -22,10 +22,6 @@ impl Limits {
     /// No limit at all.
     pub const NONE: Self = Self { connections: None, pending: None, requests: None, retries: None, budget: None };
 
-    /// Whether requests in flight are to be counted.
-    pub fn counts_requests(&self) -> bool {
-        self.requests.is_some() || self.budget.is_some()
-    }
     /// The time whose requests a budget counts, where it has one.
     pub(super) fn interval(&self) -> Option<Duration> {
         self.budget.map(|budget| budget.interval).filter(|interval| !interval.is_zero())

@@ -6,12 +6,14 @@
 
 pub mod across;
 pub mod breaker;
+mod ejected;
 mod hash;
 mod level;
 mod limits;
 pub mod locality;
 mod measure;
 mod member;
+mod meter;
 pub mod outlier;
 mod pick;
 mod policy;
@@ -26,6 +28,9 @@ mod view;
 mod warmup;
 mod window;
 mod zones;
+
+/// Counters import atomics from here, so that the model checker can give them its own (`tests/tests/interleavings.rs`).
+use std::sync::atomic;
 
 pub use hash::{HashKey, HashTable, Hashed};
 pub use level::Level;

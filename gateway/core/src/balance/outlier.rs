@@ -5,9 +5,10 @@
 //! thread's, which asks this file how long.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::atomic::{AtomicU32, Ordering};
+use super::ejected::Verdict;
 use super::member::Member;
 use super::slot::{EndpointState, Slot};
 use super::tally::Tallied;
@@ -187,39 +188,38 @@ impl Slot {
         let policy = view.line.outlier.as_deref()?;
         let grade = policy.grade(outcome);
         let causes = member.state.counts.count(policy, grade);
-        let cap = policy.cap(view.members.len());
         if member.state.is_on_trial() {
             if grade == Grade::Good {
                 member.state.prove();
             }
-            return policy.at_once(grade).and_then(|cause| self.found(member, cause, cap));
+            return policy.at_once(grade).and_then(|cause| self.found(member, cause));
         }
-        causes.into_iter().flatten().find_map(|cause| self.found(member, cause, cap))
+        causes.into_iter().flatten().find_map(|cause| self.found(member, cause))
     }
 
     /// A threshold was reached: the endpoint is ejected, unless it is already or too many are.
-    fn found(self: &Arc<Self>, member: &Arc<Member>, cause: Cause, cap: u32) -> Option<Ejection> {
+    fn found(self: &Arc<Self>, member: &Arc<Member>, cause: Cause) -> Option<Ejection> {
         if member.state.is_ejected() {
             return None;
         }
         let tally = self.tally.get_or_init(Box::default);
         tally.detected(cause);
-        let allowed = |ejected: u32| (ejected < cap).then_some(ejected + 1);
-        if self.ejected.fetch_update(Ordering::AcqRel, Ordering::Acquire, allowed).is_err() {
-            tally.overflowed();
-            return None;
+        match member.state.eject(&self.places) {
+            Verdict::Out => {
+                tally.enforced(cause);
+                Some(Ejection { slot: self.clone(), member: member.clone(), cause })
+            }
+            Verdict::Full => {
+                tally.overflowed();
+                None
+            }
+            Verdict::Gone => None,
         }
-        if member.state.eject() {
-            tally.enforced(cause);
-            return Some(Ejection { slot: self.clone(), member: member.clone(), cause });
-        }
-        self.ejected.fetch_sub(1, Ordering::AcqRel);
-        None
     }
 
     /// How many endpoints are ejected now.
     pub fn ejected(&self) -> u32 {
-        self.ejected.load(Ordering::Relaxed)
+        self.places.count()
     }
 
     /// What outlier detection has found so far.
@@ -227,20 +227,10 @@ impl Slot {
         self.tally.get().map(|tally| tally.read()).unwrap_or_default()
     }
 
-    /// Lets an ejected endpoint back, on trial where the policy says so, and forgets what it had counted.
+    /// Lets an ejected endpoint back, on trial where the policy says so, and forgets what it had counted; the control thread's.
     pub fn release(&self, state: &EndpointState) {
-        // An endpoint that left while it was ejected has been counted out already.
-        let view = self.view.load();
-        let on_trial = view.line.outlier.as_ref().is_some_and(|policy| policy.half_open);
-        if state.release(on_trial) && view.members.iter().any(|m| std::ptr::eq(&*m.state, state)) {
-            let _ = self.ejected.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
-        }
-    }
-
-    /// Makes the count of ejected endpoints that of the view in force, once endpoints have come or gone.
-    pub fn recount(&self) {
-        let ejected = self.view.load().members.iter().filter(|m| m.state.is_ejected()).count();
-        self.ejected.store(u32::try_from(ejected).unwrap_or(u32::MAX), Ordering::Release);
+        let on_trial = self.view.load().line.outlier.as_ref().is_some_and(|policy| policy.half_open);
+        state.release(on_trial, &self.places);
     }
 }
 

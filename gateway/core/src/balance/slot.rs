@@ -1,14 +1,17 @@
 //! A backend's stable place: its key, its current view, and the state that outlives views.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use isthmus_config::name::Hostname;
 
 use super::View;
+use super::atomic::{AtomicU32, Ordering};
 use super::breaker::Breaker;
+use super::ejected::{Mark, Places, Verdict};
+use super::limits::Limits;
 use super::measure::Measured;
 use super::outlier::Counts;
 use super::tally::Tally;
@@ -38,10 +41,10 @@ pub struct Slot {
     pub key: BackendKey,
     /// The key as users read it.
     pub name: Arc<str>,
-    /// The endpoints and tables in force.
+    /// The endpoints and tables in force; replaced by [`Slot::show`] alone.
     pub view: ArcSwap<View>,
-    /// How many of its endpoints are ejected.
-    pub(super) ejected: AtomicU32,
+    /// How many of its endpoints are ejected, and how many may be.
+    pub(super) places: Places,
     /// What outlier detection has found, where it has.
     pub(super) tally: OnceLock<Box<Tally>>,
     /// What is open, waits and runs, against the limits; made with the first of them.
@@ -53,15 +56,27 @@ pub struct Slot {
 impl Slot {
     /// A slot whose first view is `view`.
     pub fn new(key: BackendKey, view: View) -> Self {
-        let name = key.to_string().into();
-        Self {
-            key,
-            name,
-            view: ArcSwap::from_pointee(view),
-            ejected: AtomicU32::new(0),
-            tally: OnceLock::new(),
-            breaker: OnceLock::new(),
-            measured: Measured::default(),
+        let (name, places) = (key.to_string().into(), Places::default());
+        places.turn(view.members.iter().map(|m| &m.state.mark), std::iter::empty(), view.cap(), || ());
+        Self { key, name, view: ArcSwap::from_pointee(view), places, tally: OnceLock::new(), breaker: OnceLock::new(), measured: Measured::default() }
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> Limits {
+        self.view.load().policy.limits
+    }
+
+    /// Puts a view in force; the control thread's.
+    pub fn show(&self, view: Arc<View>) {
+        let before = self.view.load_full();
+        let same =
+            before.members.len() == view.members.len() && before.members.iter().zip(&view.members).all(|(a, b)| Arc::ptr_eq(&a.state, &b.state));
+        let stays: HashSet<*const EndpointState> = view.members.iter().filter(|_| !same).map(|m| Arc::as_ptr(&m.state)).collect();
+        let leaves = before.members.iter().filter(|m| !same && !stays.contains(&Arc::as_ptr(&m.state)));
+        self.places.turn(view.members.iter().map(|m| &m.state.mark), leaves.map(|m| &m.state.mark), view.cap(), || self.view.store(view.clone()));
+        if view.line.outlier.is_none() {
+            let forgets = before.line.outlier.is_some();
+            view.members.iter().filter(|m| forgets || m.state.is_ejected()).for_each(|m| self.release(&m.state));
         }
     }
 }
@@ -70,7 +85,7 @@ impl Slot {
 #[derive(Debug, Default)]
 pub struct EndpointState {
     active: AtomicU32,
-    ejected: AtomicBool,
+    pub(super) mark: Mark,
     ejections: AtomicU32,
     /// What it lacks of a whole share while it warms up, in ten-thousandths.
     cold: AtomicU32,
@@ -86,27 +101,26 @@ impl EndpointState {
     }
     /// True while it is left out for its behaviour.
     pub fn is_ejected(&self) -> bool {
-        self.ejected.load(Ordering::Relaxed)
+        self.mark.is_out()
     }
     /// How often it was left out.
     pub fn ejections(&self) -> u32 {
         self.ejections.load(Ordering::Relaxed)
     }
-    /// Leaves it out; false where it is left out already.
-    pub(super) fn eject(&self) -> bool {
-        let first = !self.ejected.swap(true, Ordering::AcqRel);
-        if first {
+    /// Leaves it out, as far as there is a place.
+    pub(super) fn eject(&self, places: &Places) -> Verdict {
+        let verdict = places.eject(&self.mark);
+        if verdict == Verdict::Out {
             self.settle();
             self.ejections.fetch_add(1, Ordering::Relaxed);
         }
-        first
+        verdict
     }
-    /// Lets it back, on trial or not; false where it was not left out.
-    pub(super) fn release(&self, on_trial: bool) -> bool {
+    /// Lets it back, on trial or not.
+    pub(super) fn release(&self, on_trial: bool, places: &Places) {
         self.counts.clear();
-        let was = self.is_ejected();
-        self.trial.store(u32::from(on_trial && was), Ordering::Relaxed);
-        self.ejected.swap(false, Ordering::AcqRel)
+        self.trial.store(u32::from(on_trial && self.is_ejected()), Ordering::Relaxed);
+        places.release(&self.mark);
     }
     /// True while it has to show, with a trickle of requests, that it is well again.
     pub fn is_on_trial(&self) -> bool {

@@ -156,6 +156,11 @@ fn pooled(arranged: &Arranged, tier: usize, zoned: bool) -> Vec<(Option<Locality
 }
 
 impl View {
+    /// How many of the endpoints may be ejected at once.
+    pub(super) fn cap(&self) -> u32 {
+        self.line.outlier.as_ref().map_or(0, |policy| policy.cap(self.members.len()))
+    }
+
     /// Endpoints that may get traffic.
     pub fn eligible(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.levels.iter().flat_map(|l| &l.pools).flat_map(|p| &p.eligible).map(|i| &self.members[*i as usize])

@@ -69,11 +69,7 @@ impl Plan {
     /// Puts the views into their slots; the snapshot is the caller's to swap.
     pub fn publish_views(&self) {
         for (slot, view) in &self.views {
-            slot.view.store(view.clone());
-            if view.line.outlier.is_none() {
-                view.members.iter().for_each(|m| slot.release(&m.state));
-            }
-            slot.recount();
+            slot.show(view.clone());
         }
     }
 }

@@ -49,10 +49,10 @@ impl Exchange {
         }
     }
 
-    /// Counts the request in, where requests are counted; false where there are too many.
+    /// Counts the request in; false where there are too many.
     pub(super) fn enter(&mut self, slot: &Arc<Slot>, view: &View, now: Instant, ledger: Ledger) -> bool {
         let limits = &view.policy.limits;
-        if ledger == Ledger::Peek || !limits.counts_requests() {
+        if ledger == Ledger::Peek {
             return true;
         }
         slot.begin_request(limits, now);

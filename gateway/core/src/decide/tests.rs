@@ -335,9 +335,9 @@ fn a_request_that_waits_goes_to_the_endpoint_that_comes() {
     let (headers, mut rng, now) = (HeaderMap::new(), SmallRng::seed_from_u64(1), Instant::now());
     let (mut exchange, step) = begin(route.clone(), &headers, now, &mut rng, Ledger::Live);
     assert_eq!(word(&step), "wait");
-    empty.view.store(full.view.load_full());
+    empty.show(full.view.load_full());
     assert_eq!(word(&exchange.next(Event::Woke, now + 20 * MS, &mut rng, Ledger::Live)), "try1");
-    empty.view.store(patient_slot(0, 50 * MS).view.load_full());
+    empty.show(patient_slot(0, 50 * MS).view.load_full());
     let (_, step) = begin(route, &headers, now, &mut rng, Ledger::Peek);
     assert_eq!(word(&step), "answer503", "who only looks does not wait");
 }
