@@ -176,6 +176,7 @@ impl Reconcile {
         let plan = self.compiler.compile(&world, &changes);
         let compiled = begun.elapsed();
         plan.publish_views();
+        plan.views.iter().for_each(|(slot, _)| self.engine.upstream.adjust(slot));
         self.ward.round(Instant::now());
         self.warming.admit(&plan.warming, Instant::now());
         if let Some(snapshot) = &plan.snapshot {

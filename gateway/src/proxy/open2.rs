@@ -8,7 +8,7 @@ use http::{Request as Message, Uri};
 use isthmus_core::decide::{Attempt, ConnectError, RequestHead, Reset};
 
 use super::request::Request;
-use crate::upstream::{Grant, Missing, Slot, Upstream};
+use crate::upstream::{Grant, Missing, Stream, Upstream};
 
 /// Connections that may turn out to be going away before one takes the request.
 const CONNECTIONS: usize = 3;
@@ -38,7 +38,7 @@ pub(super) async fn open(
     mut grant: Option<Grant>,
     message: Message<()>,
     last: bool,
-) -> Result<(Slot, ResponseFuture, SendStream<Bytes>), Missing> {
+) -> Result<(Stream, ResponseFuture, SendStream<Bytes>), Missing> {
     for _ in 0..CONNECTIONS {
         let slot = upstream.stream(attempt, grant.take()).await?;
         let sent = match slot.send().ready().await {

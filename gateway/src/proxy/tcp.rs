@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::tunnel::{self, Limits, OnDrop, Passed};
 use super::{Visit, worker};
 use crate::observe::{Counter, Opened, Record};
-use crate::upstream::{Outgoing, Wire, dial};
+use crate::upstream::{Outgoing, Place, Wire, dial};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,7 +29,9 @@ struct Told {
     transport: &'static str,
     local: Option<SocketAddr>,
     /// Its place among the backend's connections.
-    place: Option<Permit>,
+    place: Option<Place>,
+    /// It is one of the requests in flight, which are not limited for byte streams.
+    request: Option<Permit>,
     opened: Option<Opened>,
     policy: BackendPolicy,
 }
@@ -101,7 +103,7 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
     }
     told.policy = picked.policy;
     // What does not fit is closed, not queued (D-43).
-    told.place = slot.enter(Resource::Connection, picked.policy.limits.connections);
+    told.place = visit.engine.upstream.queues.of(slot).place(slot);
     if told.place.is_none() {
         told.flags.set(Failure::Overflow.row().flag);
         return None;
@@ -117,6 +119,7 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
     match dialled {
         Ok((far, opened)) => {
             told.opened = Some(opened);
+            told.request = slot.try_enter(Resource::Request, None);
             traffic.count(slot, told.member.as_ref().map(|m| &m.state), Counter::Requests);
             told.local = far.local_addr().ok();
             Some(far)

@@ -167,6 +167,7 @@ impl Pool {
 mod tests {
     use super::*;
     use crate::observe::Traffic;
+    use crate::upstream::Queue;
     use isthmus_core::balance::{BackendKey, Line, view};
     use std::time::Duration;
     use tokio::net::TcpListener;
@@ -176,10 +177,15 @@ mod tests {
         Arc::new(Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[], None, 0)))
     }
 
+    fn place() -> Place {
+        let slot = slot();
+        Arc::new(Queue::new(&slot)).place(&slot).expect("there is no limit")
+    }
+
     async fn pair() -> (Lane, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Lane::new(near, Place::unlimited(&slot()), Arc::<Traffic>::default().opened(&slot(), &Arc::default())), listener.accept().await.unwrap().0)
+        (Lane::new(near, place(), Arc::<Traffic>::default().opened(&slot(), &Arc::default())), listener.accept().await.unwrap().0)
     }
 
     fn later() -> Instant {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use isthmus_core::balance::breaker::Noted;
-use isthmus_core::balance::{BackendPolicy, EndpointState, Slot as CoreSlot};
+use isthmus_core::balance::{BackendPolicy, EndpointState, Slot};
 use isthmus_core::decide::{Attempt, ConnectError};
 use tokio::time::timeout;
 
@@ -37,12 +37,12 @@ pub(super) struct Connection {
     local: Option<SocketAddr>,
     born: Instant,
     policy: BackendPolicy,
-    backend: Weak<CoreSlot>,
+    backend: Weak<Slot>,
     idle_since: Mutex<Instant>,
     /// Looked at anew: it is to close, or its last stream has ended.
     stop: tokio::sync::Notify,
     /// Who waits for a stream, where connections are limited.
-    queue: Option<Arc<Queue>>,
+    queue: Arc<Queue>,
 }
 
 impl Connection {
@@ -63,7 +63,7 @@ impl Connection {
         self.open.load(Ordering::Acquire)
     }
     /// A stream on it, where it has room for one.
-    pub(super) fn stream(self: &Arc<Self>) -> Option<Slot> {
+    pub(super) fn stream(self: &Arc<Self>) -> Option<Stream> {
         if self.is_broken() {
             return None;
         }
@@ -81,17 +81,17 @@ impl Connection {
                 backend.note(Noted::ConnectionServed);
             }
         }
-        Some(Slot { connection: self.clone() })
+        Some(Stream { connection: self.clone() })
     }
 }
 
-/// A stream slot, given back when it is dropped.
+/// Room for a stream, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct Stream {
     connection: Arc<Connection>,
 }
 
-impl Slot {
+impl Stream {
     /// The handle that opens the stream.
     pub(crate) fn send(&self) -> SendRequest<Bytes> {
         self.connection.send.clone()
@@ -106,7 +106,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Stream {
     fn drop(&mut self) {
         let connection = &self.connection;
         if connection.open.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -115,9 +115,7 @@ impl Drop for Slot {
                 connection.stop.notify_one();
             }
         }
-        if let Some(queue) = &connection.queue {
-            queue.go_on();
-        }
+        connection.queue.go_on();
     }
 }
 
@@ -176,19 +174,19 @@ impl Sets {
 
 impl Set {
     /// A stream on a connection that there is.
-    pub(super) fn free(&self) -> Option<Slot> {
+    pub(super) fn free(&self) -> Option<Stream> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|c| !c.is_broken());
         connections.iter().find_map(Connection::stream)
     }
 
     /// A stream, on a new connection where there is none; `place` gives that its place.
-    pub(super) async fn connected(&self, attempt: &Attempt, place: impl FnOnce() -> Option<Place>) -> Result<Slot, Missing> {
+    pub(super) async fn connected(&self, attempt: &Attempt, place: impl FnOnce() -> Option<Place>) -> Result<Stream, Missing> {
         let dials = AtomicBool::new(false);
         let within = async {
             let _one_at_a_time = self.connecting.lock().await;
             match self.free() {
-                Some(slot) => Ok(slot),
+                Some(stream) => Ok(stream),
                 None => {
                     let place = place().ok_or(Missing::Full)?;
                     dials.store(true, Ordering::Relaxed);
@@ -204,7 +202,7 @@ impl Set {
         })
     }
 
-    async fn connect(&self, attempt: &Attempt, place: Place) -> Result<Slot, ConnectError> {
+    async fn connect(&self, attempt: &Attempt, place: Place) -> Result<Stream, ConnectError> {
         let (stream, opened) = connector::dial(&self.traffic, &attempt.slot, &attempt.member, &attempt.policy).await?;
         let local = stream.local_addr().ok();
         let mut builder = h2::client::Builder::new();
@@ -221,7 +219,7 @@ impl Set {
             backend: Arc::downgrade(&attempt.slot),
             idle_since: Mutex::new(Instant::now()),
             stop: tokio::sync::Notify::new(),
-            queue: place.queue(),
+            queue: place.queue().clone(),
         });
         let pings = (driver.ping_pong(), attempt.policy.keeping.ping);
         let watched = connection.clone();
@@ -235,12 +233,10 @@ impl Set {
             watched.broken.store(true, Ordering::Relaxed);
             drop((place, opened));
         });
-        let slot = connection.stream().ok_or(ConnectError::Failed)?;
+        let stream = connection.stream().ok_or(ConnectError::Failed)?;
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection.clone());
-        if let Some(queue) = &connection.queue {
-            queue.link(&attempt.member.state, &connection);
-        }
-        Ok(slot)
+        connection.queue.link(&attempt.member.state, &connection);
+        Ok(stream)
     }
 }
 
