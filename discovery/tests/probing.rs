@@ -9,25 +9,12 @@ use isthmus_config::object::{Kind, ObjectRef};
 use isthmus_core::model::{Changes, Health};
 use isthmus_discovery::{Entry, Event, Registry, Settings, Verdict, offline};
 
-const SERVICES: &str = "
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: db, namespace: vm}
-spec:
-  hosts: [db.vm.demo]
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  resolution: STATIC
-  workloadSelector: {labels: {app: db}}
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: other, namespace: vm}
-spec:
-  hosts: [other.vm.demo]
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  resolution: STATIC
-  workloadSelector: {labels: {app: other}}
-";
+/// A host whose endpoints are the entries with the label `app: NAME`.
+fn service(name: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: vm}}\nspec:\n  hosts: [{name}.vm.demo]\n  ports: [{{number: 80, name: http, protocol: HTTP}}]\n  resolution: STATIC\n  workloadSelector: {{labels: {{app: {name}}}}}\n---\n"
+    )
+}
 
 fn entry(name: &str, more: &str, spec: &str) -> String {
     format!("---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: {name}, namespace: vm{more}}}\nspec: {{{spec}}}\n")
@@ -44,7 +31,7 @@ const PROBE: &str = ", probe: {httpGet: {port: 80}}";
 /// A gateway in network n1 that reads `objects`.
 fn registry(objects: &str) -> Registry {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("objects.yaml"), format!("{SERVICES}{objects}")).expect("a file");
+    std::fs::write(folder.path().join("objects.yaml"), service("db") + &service("other") + objects).expect("a file");
     let text = "gateway: {cluster: c1, network: n1}\nclusters: [{name: c1, path: objects.yaml}]\n";
     let (bootstrap, _) = Bootstrap::parse(text, &folder.path().join("isthmus.yaml")).expect("isthmus.yaml");
     let (settings, _) = Settings::load(&bootstrap).expect("settings");

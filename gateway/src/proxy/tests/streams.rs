@@ -4,6 +4,17 @@ use super::*;
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
+/// A tunnel: its client and its backend.
+async fn tunnel(gateway: &Gateway, connections: &mut mpsc::Receiver<Peer>) -> (Peer, Peer) {
+    let mut client = Peer::connect(gateway.address).await;
+    client.say(UPGRADE).await;
+    let mut far = next(connections).await;
+    far.head().await;
+    far.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n").await;
+    client.head().await;
+    (client, far)
+}
+
 #[tokio::test]
 async fn a_tunnel_loses_no_early_bytes() {
     let (address, mut connections) = backend().await;
@@ -73,12 +84,7 @@ async fn a_socket_that_goes_closes_its_connections_in_order() {
 async fn what_does_not_end_is_cut_after_the_drain_time() {
     let (address, mut connections) = backend().await;
     let gateway = gateway(address, "http", "");
-    let mut client = Peer::connect(gateway.address).await;
-    client.say(UPGRADE).await;
-    let mut far = next(&mut connections).await;
-    far.head().await;
-    far.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n").await;
-    client.head().await;
+    let (mut client, _far) = tunnel(&gateway, &mut connections).await;
     timeout(LONG, gateway.listeners.drain()).await.expect("at most the drain time");
     assert_eq!(client.rest().await, "");
 }
@@ -104,12 +110,7 @@ async fn what_lasts_lets_go_of_the_world_it_was_routed_in() {
     let (address, mut connections) = backend().await;
     let gateway = gateway(address, "http", "");
     let world = Arc::downgrade(&gateway.engine.published.pin().snapshot);
-    let mut tunnel = Peer::connect(gateway.address).await;
-    tunnel.say(UPGRADE).await;
-    let mut far = next(&mut connections).await;
-    far.head().await;
-    far.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n").await;
-    tunnel.head().await;
+    let (mut tunnel, mut far) = tunnel(&gateway, &mut connections).await;
     let mut waits = Peer::connect(gateway.address).await;
     waits.say("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
     let mut slow = next(&mut connections).await;
