@@ -14,11 +14,16 @@ use isthmus_discovery::{Registry, Settings};
 /// Endpoints of each service; there are as many services as routes.
 pub(crate) const ENDPOINTS: usize = 10;
 
+/// Routes of each VirtualService where many share a host.
+const EACH: usize = 10;
+
 /// How the routes are spread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     /// Each route in a VirtualService and virtual host of its own.
     HostEach,
+    /// Ten routes in each VirtualService, all for one host.
+    Shared,
     /// All routes in one VirtualService for one host.
     OneHost,
 }
@@ -28,7 +33,8 @@ impl Shape {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::HostEach => "a virtual host for each route",
-            Self::OneHost => "one virtual host",
+            Self::Shared => "one virtual host, ten routes in each VirtualService",
+            Self::OneHost => "one virtual host, one VirtualService",
         }
     }
 
@@ -42,8 +48,9 @@ impl Shape {
             texts.push(slice(i, 0));
         }
         match self {
-            Self::HostEach => texts.extend((0..routes).map(|i| virtual_service(i, &[rule(i, 0)]))),
-            Self::OneHost => texts.push(virtual_service(0, &(0..routes).map(|i| rule(i, 0)).collect::<Vec<_>>())),
+            Self::HostEach => texts.extend((0..routes).map(|i| virtual_service(i, i, &[rule(i, 0)]))),
+            Self::Shared => texts.extend((0..routes / EACH).map(|i| virtual_service(i, 0, &rules(i * EACH, EACH, None)))),
+            Self::OneHost => texts.push(virtual_service(0, 0, &rules(0, routes, None))),
         }
         texts
     }
@@ -52,8 +59,9 @@ impl Shape {
     pub(crate) fn changed_route(self, routes: usize, round: usize) -> String {
         let place = routes / 2;
         match self {
-            Self::HostEach => virtual_service(place, &[rule(place, round + 1)]),
-            Self::OneHost => virtual_service(0, &(0..routes).map(|i| rule(i, if i == place { round + 1 } else { 0 })).collect::<Vec<_>>()),
+            Self::HostEach => virtual_service(place, place, &[rule(place, round + 1)]),
+            Self::Shared => virtual_service(place / EACH, 0, &rules(place / EACH * EACH, EACH, Some((place, round + 1)))),
+            Self::OneHost => virtual_service(0, 0, &rules(0, routes, Some((place, round + 1)))),
         }
     }
 
@@ -84,7 +92,7 @@ pub(crate) fn with_pods(service: usize, endpoints: usize) -> String {
         "{}---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{service}, namespace: app}}\nspec:\n  selector: {{app: s{service}}}\n  ports: [{{name: http, port: 80, \
          targetPort: 8080}}]\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata: {{name: s{service}-1, namespace: app, labels: \
          {{kubernetes.io/service-name: s{service}}}}}\nports: [{{name: http, port: 8080, protocol: TCP}}]\nendpoints:\n",
-        virtual_service(service, &[rule(service, 0)])
+        virtual_service(service, service, &[rule(service, 0)])
     );
     for (name, ip, node) in pods.clone() {
         text += &format!("- {{addresses: [{ip}], nodeName: n{node}, conditions: {{ready: true}}, targetRef: {{kind: Pod, name: {name}}}}}\n");
@@ -107,9 +115,14 @@ fn rule(service: usize, timeout: usize) -> String {
     format!("  - match: [{{uri: {{prefix: /svc-{service}/}}}}]\n    route: [{{destination: {{host: s{service}}}}}]{timeout}\n")
 }
 
-fn virtual_service(name: usize, rules: &[String]) -> String {
+/// Some rules in a row; one of them with a timeout.
+fn rules(first: usize, count: usize, changed: Option<(usize, usize)>) -> Vec<String> {
+    (first..first + count).map(|i| rule(i, changed.filter(|(place, _)| *place == i).map_or(0, |(_, timeout)| timeout))).collect()
+}
+
+fn virtual_service(name: usize, host: usize, rules: &[String]) -> String {
     format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{name}, namespace: app}}\nspec:\n  hosts: [h{name}.example.com]\n  \
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{name}, namespace: app}}\nspec:\n  hosts: [h{host}.example.com]\n  \
          gateways: [gw]\n  http:\n{}",
         rules.concat()
     )
