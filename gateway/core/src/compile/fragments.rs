@@ -19,7 +19,7 @@ use super::lookup::{Rules, qualify};
 use super::{routes, tcp};
 use crate::balance::{BackendKey, HashKey, Slot};
 use crate::model::{NamespacedName, World};
-use crate::snapshot::{Route, TcpFront};
+use crate::snapshot::{Part, TcpFront};
 
 /// Which VirtualService, seen from which port of which Gateway.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,21 +35,14 @@ pub(super) struct FragmentKey {
 /// What it compiles to.
 #[derive(Debug, Default)]
 pub(super) struct Fragment {
-    pub(super) routes: Vec<Piece>,
+    /// None behind a catch-all (G-33).
+    pub(super) routes: Part,
     pub(super) tcp: Option<Arc<TcpFront>>,
     pub(super) problems: Vec<Problem>,
     /// VirtualServices read: the root and its delegates, also those that do not exist.
     pub(super) objects: Few<NamespacedName>,
     pub(super) hosts: Few<Hostname>,
     pub(super) backends: Few<BackendKey>,
-}
-
-/// A route and its place among the others of its host.
-#[derive(Debug)]
-pub(super) struct Piece {
-    pub(super) route: Arc<Route>,
-    /// Goes behind all that is not (G-31).
-    pub(super) catch_all: bool,
 }
 
 /// A destination, looked up.
@@ -77,12 +70,11 @@ pub(super) fn make(world: &World, rules: &Rules, table: &mut Hosts<FragmentKey>,
     let objects: BTreeSet<NamespacedName> = [key.service.clone()].into_iter().chain(expansion.delegates).collect();
     making.fragment.problems = expansion.problems;
     match key.family {
-        Family::Http => routes::compile(&mut making, &expansion.rules),
+        Family::Http => making.fragment.routes = routes::compile(&mut making, &expansion.rules),
         Family::Tcp => tcp::compile(&mut making, root),
         Family::Tls => {}
     }
-    let Making { mut fragment, hosts, backends, .. } = making;
-    fragment.routes.shrink_to_fit();
+    let Making { fragment, hosts, backends, .. } = making;
     Fragment { objects: objects.into(), hosts: hosts.into(), backends: backends.into(), ..fragment }
 }
 

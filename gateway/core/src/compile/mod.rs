@@ -89,7 +89,7 @@ pub struct Counters {
     pub bound_run: u64,
 }
 
-/// Who offers routes for a host: the server's position, and the VirtualService.
+/// Who offers a byte stream's route: the server's position, and the VirtualService.
 type Entry = (usize, NamespacedName);
 
 /// Everything compiled so far, record by record.
@@ -103,8 +103,6 @@ pub struct Compiler {
     fragments: BTreeMap<FragmentKey, Arc<Fragment>>,
     /// Fragments by the VirtualServices that they read, delegates included.
     readers: BTreeMap<NamespacedName, Few<FragmentKey>>,
-    /// Who offers routes, by listener and host.
-    offers: BTreeMap<(ListenKey, Hostname), Few<Entry>>,
     /// Who offers a byte stream's route, by listener.
     streams: BTreeMap<ListenKey, Few<Entry>>,
     nodes: BTreeMap<(ListenKey, Hostname), Node>,
@@ -126,7 +124,6 @@ impl Compiler {
             bound: BTreeMap::new(),
             fragments: BTreeMap::new(),
             readers: BTreeMap::new(),
-            offers: BTreeMap::new(),
             streams: BTreeMap::new(),
             nodes: BTreeMap::new(),
             listeners: BTreeMap::new(),

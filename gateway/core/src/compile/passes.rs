@@ -10,7 +10,7 @@ use isthmus_config::object::{Kind, ObjectRef};
 use super::bind::{Binding, Bound, bind};
 use super::fragments::{Fragment, FragmentKey, make};
 use super::listeners::{Family, Planned, plan, tls_problem, translates};
-use super::vhosts::{self, Inputs};
+use super::vhosts::{self, Offer, Rank};
 use super::{Compiler, Counters, Entry, Plan, Report, later};
 use crate::balance::{Slot, View};
 use crate::model::{Changes, Health, NamespacedName, World};
@@ -26,14 +26,25 @@ pub(super) struct Pass {
     replanned: bool,
     /// Fragments to make again.
     fragments: BTreeSet<FragmentKey>,
-    /// Virtual hosts to look at.
-    hosts: BTreeSet<(ListenKey, Hostname)>,
+    /// Virtual hosts to look at, and those of their offers that may be others.
+    hosts: BTreeMap<(ListenKey, Hostname), BTreeSet<Rank>>,
     /// Listeners to make again.
     fronts: BTreeSet<ListenKey>,
     /// Hosts that may have lost their readers.
     sweep: BTreeSet<Hostname>,
     /// Something that the report tells of was run.
     retell: bool,
+}
+
+impl Pass {
+    /// Notes that a VirtualService may offer other routes than it did.
+    fn look(&mut self, bound: &Bound) {
+        for binding in bound.servers.iter().filter(|b| b.family == Family::Http) {
+            for domain in &binding.domains {
+                self.hosts.entry((binding.listener.clone(), domain.clone())).or_default().insert(Rank::of(bound, binding.server));
+            }
+        }
+    }
 }
 
 impl Compiler {
@@ -86,13 +97,15 @@ impl Compiler {
         pass.replanned = true;
         pass.retell = true;
         pass.fronts.extend(self.plans.listeners.keys().cloned());
-        pass.hosts.extend(self.nodes.keys().cloned());
+        pass.hosts.extend(self.nodes.keys().map(|host| (host.clone(), BTreeSet::new())));
         let redirects = self
             .plans
             .listeners
             .values()
             .flat_map(|p| p.servers.iter().filter(|s| s.redirect).flat_map(|s| s.hosts.iter().map(|(_, h)| (p.key.clone(), h.clone()))));
-        pass.hosts.extend(redirects);
+        redirects.for_each(|host| {
+            pass.hosts.entry(host).or_default();
+        });
     }
 
     /// Where gateways like this one stand, as the endpoints of the Services that select it tell (L-34).
@@ -147,18 +160,9 @@ impl Compiler {
     }
 
     fn withdraw(&mut self, name: &NamespacedName, old: &Bound, pass: &mut Pass) {
+        pass.look(old);
         for binding in &old.servers {
             let entry: Entry = (binding.server, name.clone());
-            for domain in &binding.domains {
-                let key = (binding.listener.clone(), domain.clone());
-                if let Some(entries) = self.offers.get_mut(&key) {
-                    entries.remove(&entry);
-                    if entries.is_empty() {
-                        self.offers.remove(&key);
-                    }
-                }
-                pass.hosts.insert(key);
-            }
             if let Some(entries) = self.streams.get_mut(&binding.listener) {
                 entries.remove(&entry);
                 if entries.is_empty() {
@@ -170,15 +174,10 @@ impl Compiler {
     }
 
     fn offer(&mut self, name: &NamespacedName, bound: &Bound, pass: &mut Pass) {
+        pass.look(bound);
         for binding in &bound.servers {
-            let entry: Entry = (binding.server, name.clone());
-            if binding.family == Family::Http {
-                for domain in &binding.domains {
-                    let key = (binding.listener.clone(), domain.clone());
-                    self.offers.entry(key.clone()).or_default().insert(entry.clone());
-                    pass.hosts.insert(key);
-                }
-            } else {
+            if binding.family != Family::Http {
+                let entry: Entry = (binding.server, name.clone());
                 self.streams.entry(binding.listener.clone()).or_default().insert(entry);
                 pass.fronts.insert(binding.listener.clone());
             }
@@ -199,8 +198,8 @@ impl Compiler {
                 Some(bound) if !bindings.is_empty() => Some(Arc::new(make(world, &self.rules, &mut self.table, &key, &bound.object))),
                 Some(_) | None => None,
             };
+            bound.into_iter().for_each(|bound| pass.look(bound));
             for binding in &bindings {
-                pass.hosts.extend(binding.domains.iter().map(|d| (binding.listener.clone(), d.clone())).filter(|k| self.offers.contains_key(k)));
                 if self.streams.contains_key(&binding.listener) {
                     pass.fronts.insert(binding.listener.clone());
                 }
@@ -242,49 +241,37 @@ impl Compiler {
 
     /// Virtual hosts from the fragments that are offered for them.
     pub(super) fn virtual_hosts(&mut self, pass: &mut Pass) {
-        for key in std::mem::take(&mut pass.hosts) {
-            let planned = self.plans.listeners.get(&key.0).filter(|p| p.family == Family::Http);
-            let before = self.nodes.get(&key).and_then(|n| n.built.clone());
-            if let Some(planned) = planned {
-                let inputs = self.inputs(planned, &key);
-                if let Some(node) = vhosts::make(&key.1, inputs, self.nodes.get(&key)) {
-                    pass.counters.vhosts_run += u64::from(node.built.is_some());
-                    self.nodes.insert(key.clone(), node);
-                }
-            } else {
-                self.nodes.remove(&key);
+        for (key, ranks) in std::mem::take(&mut pass.hosts) {
+            let mut node = self.nodes.remove(&key).unwrap_or_default();
+            let before = node.built.clone();
+            match self.plans.listeners.get(&key.0).filter(|p| p.family == Family::Http) {
+                Some(planned) => node.update(planned, &key.1, &ranks, ranks.iter().filter_map(|rank| self.offered(&key, rank)).collect()),
+                None => node.built = None,
             }
-            let after = self.nodes.get(&key).and_then(|n| n.built.as_ref());
-            match (&before, after) {
-                (None, None) => drop(self.nodes.remove(&key)),
-                (Some(a), Some(b)) if Arc::ptr_eq(a, b) => {}
-                (Some(_) | None, _) => drop(pass.fronts.insert(key.0)),
+            let same = match (&before, &node.built) {
+                (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            if !same {
+                pass.fronts.insert(key.0.clone());
+                pass.counters.vhosts_run += u64::from(node.built.is_some());
+            }
+            if node.built.is_some() {
+                self.nodes.insert(key, node);
             }
         }
     }
 
-    fn inputs(&self, planned: &Planned, key: &(ListenKey, Hostname)) -> Inputs {
-        let mut entries: Vec<(usize, &Bound, &NamespacedName)> = Vec::new();
-        for (server, name) in self.offers.get(key).into_iter().flatten() {
-            entries.extend(self.bound.get(name).map(|b| (*server, b, name)));
-        }
-        entries.sort_by(|(a, x, _), (b, y, _)| a.cmp(b).then_with(|| x.order(y)));
-        let mut fragments = Vec::with_capacity(entries.len());
-        let mut redirect = false;
-        let mut first = None;
-        for (server, _, name) in entries {
-            let Some(offering) = planned.servers.get(server) else { continue };
-            let fragment = self.fragments.get(&fragment_key(name, &offering.gateway, offering.info.port, planned.family));
-            if let Some(fragment) = fragment.filter(|f| !f.routes.is_empty()) {
-                fragments.push(fragment.clone());
-                redirect |= offering.redirect;
-                first = first.or(Some(server));
-            }
-        }
-        let naming = planned.servers.iter().position(|s| s.redirect && s.hosts.iter().any(|(_, h)| *h == key.1));
-        redirect |= naming.is_some();
-        let first = first.into_iter().chain(naming).min().unwrap_or(0);
-        Inputs { fragments, redirect, port: planned.servers.get(first).map_or(0, |s| s.info.port) }
+    /// What a rank offers for a host; `None` where nobody has it any more, or it has no routes.
+    fn offered(&self, (listener, host): &(ListenKey, Hostname), rank: &Rank) -> Option<Offer> {
+        let name = rank.name();
+        let bound = self.bound.get(&name)?;
+        let serves = |b: &&Binding| b.listener == *listener && b.server == rank.server && b.domains.contains(host);
+        let binding = bound.servers.iter().find(serves)?;
+        let now = Rank::of(bound, rank.server);
+        let fragment = self.fragments.get(&fragment_key(&name, &binding.gateway, binding.port, binding.family))?;
+        (now == *rank && !fragment.routes.is_empty()).then(|| (now, fragment.clone()))
     }
 
     /// Listeners from their virtual hosts, or from the one stream that they carry.

@@ -10,17 +10,18 @@ use isthmus_config::object::Labels;
 
 use super::bind::gateway_name;
 use super::delegate::Rule;
-use super::fragments::{Making, Piece};
+use super::fragments::Making;
 use super::report::code;
 use crate::policy::{Cors, Fault, Mirror, RetryPolicy, RouteTimeout};
 use crate::route::{DirectResponse, HeaderEdits, Match, Redirect, Rewrite};
-use crate::snapshot::{Action, Destination, Destinations, Forward, Route, RuleOrigin};
+use crate::snapshot::{Action, Destination, Destinations, Forward, Part, Route, RuleOrigin};
 
 /// What of a rule cannot be compiled: field and reason.
 type Refused = (String, String);
 
-/// Compiles every rule that this gateway and port may see.
-pub(super) fn compile(making: &mut Making<'_>, rules: &[Rule]) {
+/// Compiles every rule that this gateway and port may see, as far as the first catch-all.
+pub(super) fn compile(making: &mut Making<'_>, rules: &[Rule]) -> Part {
+    let mut routes = Vec::new();
     for rule in rules {
         for (field, about) in not_yet(&rule.http) {
             making.tell(&rule.origin, format!("{}.{field}", rule.origin.path), code::NOT_YET, format!("not in force yet: {about}"));
@@ -32,11 +33,11 @@ pub(super) fn compile(making: &mut Making<'_>, rules: &[Rule]) {
                 continue;
             }
             match route(making, rule, block) {
-                Ok(piece) => {
-                    let last = piece.catch_all;
-                    making.fragment.routes.push(piece);
+                Ok(route) => {
+                    let last = route.matches.is_catch_all();
+                    routes.push(Arc::new(route));
                     if last {
-                        return;
+                        return routes.into();
                     }
                 }
                 Err((field, reason)) => {
@@ -49,6 +50,7 @@ pub(super) fn compile(making: &mut Making<'_>, rules: &[Rule]) {
             }
         }
     }
+    routes.into()
 }
 
 fn admits(making: &Making<'_>, block: &HttpMatchRequest, namespace: &Arc<str>) -> bool {
@@ -70,7 +72,7 @@ pub(super) fn weight(written: i32) -> u32 {
     u32::try_from(written).unwrap_or(0)
 }
 
-fn route(making: &mut Making<'_>, rule: &Rule, block: Option<&(HttpMatchRequest, Arc<str>)>) -> Result<Piece, Refused> {
+fn route(making: &mut Making<'_>, rule: &Rule, block: Option<&(HttpMatchRequest, Arc<str>)>) -> Result<Route, Refused> {
     let http = &rule.http;
     let matches = match block {
         Some((b, _)) => Match::compile(b).map_err(|e| (format!("match.{}", e.field), e.reason))?,
@@ -94,8 +96,7 @@ fn route(making: &mut Making<'_>, rule: &Rule, block: Option<&(HttpMatchRequest,
         }
         Action::Forward(forward)
     };
-    let catch_all = matches.is_catch_all();
-    let route = Route {
+    Ok(Route {
         name: name(http, block.map(|(b, _)| b.name.as_str())),
         rule: RuleOrigin { path: block.map_or_else(|| rule.origin.path.clone(), |(_, path)| path.clone()), ..rule.origin.clone() },
         matches,
@@ -104,8 +105,7 @@ fn route(making: &mut Making<'_>, rule: &Rule, block: Option<&(HttpMatchRequest,
         response_headers,
         cors: http.cors_policy.as_ref().map(Cors::new).transpose().map_err(|e| (format!("corsPolicy.{}", e.field), e.reason))?,
         fault: fault(http)?,
-    };
-    Ok(Piece { route: Arc::new(route), catch_all })
+    })
 }
 
 /// The name that users see (G-35).

@@ -68,7 +68,7 @@ impl Compiler {
                 Front::Http(http) => {
                     for host in &http.virtual_hosts {
                         let mut first: Option<&Route> = None;
-                        for route in &host.routes {
+                        for route in host.routes.iter() {
                             match first.filter(|_| route.matches.is_catch_all()) {
                                 Some(older) => counting.hide(route, older),
                                 None => counting.route(route),
@@ -96,7 +96,7 @@ impl Compiler {
         let mut routes: BTreeMap<&NamespacedName, (usize, BTreeSet<BackendKey>)> = BTreeMap::new();
         for (key, fragment) in &self.fragments {
             let (count, backends) = routes.entry(&key.gateway).or_default();
-            let live = fragment.routes.iter().filter(|p| counting.seen.contains(&Arc::as_ptr(&p.route))).count();
+            let live = fragment.routes.iter().filter(|route| counting.seen.contains(&Arc::as_ptr(route))).count();
             *count += live + usize::from(fragment.tcp.as_ref().is_some_and(|t| streams.contains(&Arc::as_ptr(t))));
             if live > 0 || fragment.tcp.is_some() {
                 backends.extend(fragment.backends.iter().cloned());

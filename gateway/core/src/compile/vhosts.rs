@@ -1,79 +1,207 @@
-//! Virtual hosts from fragments, and listeners from virtual hosts (G-26, G-31, G-40, G-42, G-45, G-47).
+//! Virtual hosts from fragments, and listeners from virtual hosts (G-26, G-30, G-31, G-40, G-42, G-45, G-47).
 //!
-//! A virtual host is made again only when one of its fragments, its name or its redirect changed; a listener only when one of
-//! its virtual hosts did.
+//! A virtual host keeps who offers it routes, in order of precedence, so a VirtualService that changes costs its own routes
+//! there. It is made again only when one of its fragments, its name or its redirect changed; a listener only when one of its
+//! virtual hosts did.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use isthmus_config::istio::virtual_service::VirtualService;
 use isthmus_config::name::Hostname;
+use isthmus_config::object::Object;
 
-use super::fragments::{Fragment, Piece};
+use super::bind::{Bound, Exported};
+use super::fragments::Fragment;
 use super::listeners::Planned;
-use crate::route::{HostTable, Match, RouteIndex};
-use crate::snapshot::{ConnectionOptions, Front, HttpFront, ListenKey, Listener, TcpFront, VirtualHost};
+use crate::model::NamespacedName;
+use crate::route::HostTable;
+use crate::snapshot::{ConnectionOptions, Front, HttpFront, ListenKey, Listener, Part, Route, Routes, TcpFront, VirtualHost};
+
+/// The place of a VirtualService among those that offer routes for a host, by way of one server (G-30).
+#[derive(Clone, Debug)]
+pub(super) struct Rank {
+    /// The server's position.
+    pub(super) server: usize,
+    exported: Option<Exported>,
+    object: Arc<Object<VirtualService>>,
+}
+
+impl Rank {
+    pub(super) fn of(bound: &Bound, server: usize) -> Self {
+        Self { server, exported: bound.exported, object: bound.object.clone() }
+    }
+    /// The VirtualService.
+    pub(super) fn name(&self) -> NamespacedName {
+        (self.object.meta.namespace.clone(), self.object.meta.name.clone())
+    }
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.server, self.exported).cmp(&(other.server, other.exported)).then_with(|| self.object.by_age(&other.object))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Rank {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Rank {}
+
+/// A VirtualService that offers routes by way of one server.
+pub(super) type Offer = (Rank, Arc<Fragment>);
+
+/// An offer that was taken.
+#[derive(Debug)]
+struct Member {
+    rank: Rank,
+    fragment: Arc<Fragment>,
+    /// The number of its part of the routes; `None` where its routes stand there already and can never be reached again.
+    part: Option<u32>,
+}
 
 /// A virtual host and what it was made from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Node {
-    inputs: Inputs,
-    /// `None` where nothing is routed: no fragment has a route, and there is no redirect.
+    /// By rank.
+    members: Vec<Member>,
+    /// How many parts there are, and the numbers of those that are empty.
+    parts: u32,
+    free: Vec<u32>,
+    /// `None` where nothing is routed: no member, and no redirect.
     pub(super) built: Option<Arc<VirtualHost>>,
 }
 
-/// What a virtual host is made from.
-#[derive(Debug)]
-pub(super) struct Inputs {
-    /// In order of precedence (G-30); none is empty.
-    pub(super) fragments: Vec<Arc<Fragment>>,
-    pub(super) redirect: bool,
-    /// The port in its name: that of the first server that offers it.
-    pub(super) port: u16,
+/// Parts of the routes that differ, by number; an empty one is gone.
+#[derive(Default)]
+struct Changes {
+    parts: Vec<(u32, Part)>,
+    /// All parts have other numbers than before, and these are all there are.
+    renumbered: bool,
 }
 
-impl Inputs {
-    fn same(&self, other: &Self) -> bool {
-        self.redirect == other.redirect
-            && self.port == other.port
-            && self.fragments.len() == other.fragments.len()
-            && self.fragments.iter().zip(&other.fragments).all(|(a, b)| Arc::ptr_eq(a, b))
-    }
-}
+/// As many are put in their places one by one.
+const FEW: usize = 16;
 
-/// Makes a virtual host; `None` where `previous` was made from the same.
-pub(super) fn make(domain: &Hostname, mut inputs: Inputs, previous: Option<&Node>) -> Option<Node> {
-    drop_repeated(&mut inputs.fragments);
-    if previous.is_some_and(|p| p.inputs.same(&inputs)) {
-        return None;
+impl Node {
+    /// Takes in what some ranks offer now, in order; what is not among `offers` offers nothing. The ranks of one VirtualService
+    /// come together.
+    pub(super) fn update(&mut self, planned: &Planned, domain: &Hostname, ranks: &BTreeSet<Rank>, offers: Vec<Offer>) {
+        let changes = if self.differs(ranks, &offers) { self.place(ranks, offers) } else { Changes::default() };
+        let redirects = |server: usize| planned.servers.get(server).is_some_and(|s| s.redirect);
+        let naming = planned.servers.iter().position(|s| s.redirect && s.hosts.iter().any(|(_, h)| h == domain));
+        let https_redirect = naming.is_some() || self.members.iter().any(|m| redirects(m.rank.server));
+        if self.members.is_empty() && !https_redirect {
+            *self = Self::default();
+            return;
+        }
+        // The port in its name is that of the first server that offers it.
+        let first = self.members.first().map(|m| m.rank.server).into_iter().chain(naming).min().unwrap_or(0);
+        let name: Arc<str> = format!("{domain}:{}", planned.servers.get(first).map_or(0, |s| s.info.port)).into();
+        let same = self.built.as_ref().is_some_and(|built| built.https_redirect == https_redirect && built.name == name);
+        if same && changes.parts.is_empty() && !changes.renumbered {
+            return;
+        }
+        let nothing = Routes::default();
+        let previous = self.built.as_ref().filter(|_| !changes.renumbered).map_or(&nothing, |built| &built.routes);
+        let routes = previous.with(&changes.parts, self.members.iter().filter_map(|m| m.part));
+        self.built = Some(Arc::new(VirtualHost { name, domains: vec![domain.clone()], https_redirect, routes }));
     }
-    if inputs.fragments.is_empty() && !inputs.redirect {
-        return Some(Node { inputs, built: None });
+
+    /// True where some rank offers other routes than it did.
+    fn differs(&self, ranks: &BTreeSet<Rank>, offers: &[Offer]) -> bool {
+        ranks.iter().any(|rank| {
+            let before = self.find(rank).ok().map(|at| &self.members[at].fragment);
+            let after = offers.binary_search_by(|(r, _)| r.cmp(rank)).ok().map(|at| &offers[at].1);
+            match (before, after) {
+                (Some(before), Some(after)) => !Arc::ptr_eq(before, after),
+                (None, None) => false,
+                (Some(_), None) | (None, Some(_)) => true,
+            }
+        })
     }
-    let pieces = || inputs.fragments.iter().flat_map(|f| &f.routes);
-    let routes: Vec<_> = pieces().filter(|p| !p.catch_all).chain(pieces().filter(|p| p.catch_all)).map(|p| p.route.clone()).collect();
-    let matches: Vec<&Match> = routes.iter().map(|r| &r.matches).collect();
-    let index = match previous.and_then(|p| p.built.as_ref()) {
-        Some(previous) => RouteIndex::rebuild(&matches, &previous.index),
-        None => RouteIndex::build(&matches),
-    };
-    let name = format!("{domain}:{}", inputs.port).into();
-    let built = VirtualHost { name, domains: vec![domain.clone()], https_redirect: inputs.redirect, routes, index };
-    Some(Node { built: Some(Arc::new(built)), inputs })
+
+    /// Puts the offers of some ranks in the place of those before.
+    fn place(&mut self, ranks: &BTreeSet<Rank>, offers: Vec<Offer>) -> Changes {
+        let mut changes = Changes::default();
+        let mut old = self.take(ranks);
+        let mut standing: BTreeMap<NamespacedName, Vec<Arc<Fragment>>> = BTreeMap::new();
+        let mut new = Vec::with_capacity(offers.len());
+        for (rank, fragment) in offers {
+            let standing = standing.entry(rank.name()).or_default();
+            let part = (!standing.iter().any(|other| repeats(other, &fragment))).then(|| {
+                let same = old.binary_search_by(|m| m.rank.cmp(&rank)).ok().and_then(|at| old[at].part.take());
+                // Of empty parts none that is left just now: it stood elsewhere in the order.
+                let part = same.or_else(|| self.free.pop()).unwrap_or(self.parts);
+                self.parts = self.parts.max(part + 1);
+                changes.parts.push((part, fragment.routes.clone()));
+                standing.push(fragment.clone());
+                part
+            });
+            new.push(Member { rank, fragment, part });
+        }
+        let left: Vec<u32> = old.iter().filter_map(|m| m.part).collect();
+        changes.parts.extend(left.iter().map(|part| (*part, Part::default())));
+        self.free.extend(left);
+        self.put(new);
+        if self.free.len() > self.members.len() { self.renumber() } else { changes }
+    }
+
+    /// Gives all parts new numbers, so that no history leaves many that are empty.
+    fn renumber(&mut self) -> Changes {
+        self.free = Vec::new();
+        let mut parts = Vec::with_capacity(self.members.len());
+        for (number, member) in (0..).zip(self.members.iter_mut().filter(|m| m.part.is_some())) {
+            member.part = Some(number);
+            parts.push((number, member.fragment.routes.clone()));
+        }
+        self.parts = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        Changes { parts, renumbered: true }
+    }
+
+    fn find(&self, rank: &Rank) -> Result<usize, usize> {
+        self.members.binary_search_by(|m| m.rank.cmp(rank))
+    }
+
+    fn take(&mut self, ranks: &BTreeSet<Rank>) -> Vec<Member> {
+        if ranks.len() <= FEW {
+            return ranks.iter().filter_map(|rank| Some(self.members.remove(self.find(rank).ok()?))).collect();
+        }
+        let (taken, stay) = std::mem::take(&mut self.members).into_iter().partition(|m| ranks.contains(&m.rank));
+        self.members = stay;
+        taken
+    }
+
+    fn put(&mut self, members: Vec<Member>) {
+        if members.len() > FEW {
+            self.members.extend(members);
+            self.members.sort_by(|a, b| a.rank.cmp(&b.rank));
+            return;
+        }
+        if self.members.is_empty() {
+            self.members.reserve_exact(members.len());
+        }
+        for member in members {
+            let at = self.find(&member.rank).unwrap_or_else(|at| at);
+            self.members.insert(at, member);
+        }
+    }
 }
 
 /// One VirtualService on two servers of one listener: routes that stand there already can never be reached again.
-fn drop_repeated(fragments: &mut Vec<Arc<Fragment>>) {
-    let same = |a: &Piece, b: &Piece| a.route.rule == b.route.rule && Arc::ptr_eq(&a.route.name, &b.route.name) | (a.route.name == b.route.name);
-    let mut kept: Vec<Arc<Fragment>> = Vec::with_capacity(fragments.len());
-    for fragment in fragments.drain(..) {
-        let repeats = |k: &Arc<Fragment>| {
-            k.objects == fragment.objects && k.routes.len() == fragment.routes.len() && k.routes.iter().zip(&fragment.routes).all(|(a, b)| same(a, b))
-        };
-        if !kept.iter().any(repeats) {
-            kept.push(fragment);
-        }
-    }
-    *fragments = kept;
+fn repeats(standing: &Fragment, fragment: &Fragment) -> bool {
+    let same = |(a, b): (&Arc<Route>, &Arc<Route>)| a.rule == b.rule && a.name == b.name;
+    standing.objects == fragment.objects && standing.routes.len() == fragment.routes.len() && standing.routes.iter().zip(&*fragment.routes).all(same)
 }
 
 /// The listener of an HTTP plan; `previous` lends its table where the hosts are the same.

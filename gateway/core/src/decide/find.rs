@@ -38,8 +38,8 @@ pub fn find(pin: &Arc<Pin>, key: &ListenKey, head: &Head<'_>, scratch: &mut Scra
     if host.https_redirect {
         return https(head);
     }
-    match host.index.find(head, scratch, |i| &host.routes[i].matches) {
-        Some(route_at) => Found::Route(Held::Pinned(pin.clone(), listener_at as u32, host_at, route_at as u32)),
+    match host.routes.find(head, scratch) {
+        Some(position) => Found::Route(Held::Pinned(pin.clone(), listener_at as u32, host_at, position)),
         None => no_route(head, false),
     }
 }

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 use uuid::Builder;
 
-use super::matcher::joined;
+use super::condition::joined;
 
 /// The name that responses carry, where Istio's gateway says `istio-envoy`.
 pub const SERVER: HeaderValue = HeaderValue::from_static("isthmus");

@@ -3,6 +3,7 @@
 //! All values here are compiled once and only read afterwards. [`Match`] is the only matcher: the index runs it on its
 //! candidates, explain on every route. Nothing on the way of a request allocates, unless a value must change.
 
+mod condition;
 mod edit;
 mod format;
 pub mod forwarding;
@@ -19,7 +20,7 @@ use http::HeaderMap;
 pub use edit::{DirectResponse, EditError, HeaderEdits, Rewrite, authority};
 pub use format::{Facts, Format, FormatError};
 pub use host::{HostTable, without_port};
-pub use index::{RouteIndex, Scratch};
+pub use index::{Filed, Order, Position, RouteIndex, Scratch};
 pub use matcher::{Match, MatchError, Mismatch};
 pub use path::{PathError, PathNormalization, Target, normalise};
 pub use pattern::{Pattern, PatternError, Substitution};

@@ -3,6 +3,7 @@
 //! Classes such as `\d` and `\w` are ASCII, as in RE2. A pattern costs linear time and bounded memory whatever it says.
 
 use std::fmt;
+use std::sync::Arc;
 
 use regex_automata::hybrid::dfa;
 use regex_automata::meta::{Config, Regex};
@@ -50,7 +51,7 @@ fn fails(pattern: &str, error: &dyn std::error::Error) -> PatternError {
 /// A pattern that must match a whole text.
 #[derive(Clone)]
 pub struct Pattern {
-    source: Box<str>,
+    source: Arc<str>,
     regex: Regex,
 }
 
@@ -67,7 +68,7 @@ impl Pattern {
         Ok(Self { source: source.into(), regex })
     }
     /// As written.
-    pub fn source(&self) -> &str {
+    pub fn source(&self) -> &Arc<str> {
         &self.source
     }
     /// True where all of `text` matches.
@@ -75,6 +76,15 @@ impl Pattern {
         self.regex.is_match(Input::new(text).anchored(Anchored::Yes))
     }
 }
+
+impl PartialEq for Pattern {
+    /// The regex is made of the source and of nothing else.
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Pattern {}
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,10 +167,7 @@ impl fmt::Debug for Substitution {
 
 /// Several patterns looked for at once, so that a table of regexes is not tried one by one.
 #[derive(Debug)]
-pub(super) struct Set {
-    sources: Box<[Box<str>]>,
-    automaton: dfa::DFA,
-}
+pub(super) struct Set(dfa::DFA);
 
 impl Set {
     /// Compiles patterns that compile alone; `None` where they are too large together.
@@ -178,21 +185,17 @@ impl Set {
             .syntax(syntax_config())
             .build_many(&wrapped)
             .ok()?;
-        Some(Self { sources: sources.iter().map(|s| Box::from(*s)).collect(), automaton })
-    }
-    /// The patterns as written.
-    pub(super) fn sources(&self) -> &[Box<str>] {
-        &self.sources
+        Some(Self(automaton))
     }
     /// Working memory for [`Self::find`], one per worker.
     pub(super) fn cache(&self) -> dfa::Cache {
-        self.automaton.create_cache()
+        self.0.create_cache()
     }
     /// Marks the patterns that match; false where the search gave up, and each pattern must be tried by itself.
     pub(super) fn find(&self, text: &[u8], cache: &mut dfa::Cache, found: &mut PatternSet) -> bool {
         found.clear();
         let input = Input::new(text).anchored(Anchored::Yes);
-        self.automaton.try_which_overlapping_matches(cache, &input, found).is_ok()
+        self.0.try_which_overlapping_matches(cache, &input, found).is_ok()
     }
 }
 

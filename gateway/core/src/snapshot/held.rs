@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{Front, Route, Snapshot};
+use crate::route::Position;
 
 /// One worker's handle on the snapshot in force.
 #[derive(Debug)]
@@ -17,8 +18,8 @@ pub struct Pin {
 /// A route in use.
 #[derive(Clone, Debug)]
 pub enum Held {
-    /// By the world it was found in: positions of listener, virtual host and route.
-    Pinned(Arc<Pin>, u32, u32, u32),
+    /// By the world it was found in: places of listener and virtual host, position of the route.
+    Pinned(Arc<Pin>, u32, u32, Position),
     /// By itself.
     Kept(Arc<Route>),
 }
@@ -26,25 +27,23 @@ pub enum Held {
 impl Held {
     /// The route.
     pub fn route(&self) -> &Route {
-        match self {
-            Self::Pinned(pin, listener, host, route) => {
-                let front = &pin.snapshot.listeners[*listener as usize].front;
-                match front {
-                    Front::Http(http) => &http.virtual_hosts[*host as usize].routes[*route as usize],
-                    Front::Tcp(_) | Front::Closed(_) => unreachable!("a held route was found in an HTTP listener"),
-                }
-            }
-            Self::Kept(route) => route,
-        }
+        self.shared()
     }
     /// Lets go of the world.
     pub fn keep(&mut self) {
-        if let Self::Pinned(pin, listener, host, route) = self {
-            let kept = match &pin.snapshot.listeners[*listener as usize].front {
-                Front::Http(http) => http.virtual_hosts[*host as usize].routes[*route as usize].clone(),
-                Front::Tcp(_) | Front::Closed(_) => return,
-            };
-            *self = Self::Kept(kept);
+        let kept = self.shared().clone();
+        *self = Self::Kept(kept);
+    }
+    fn shared(&self) -> &Arc<Route> {
+        match self {
+            Self::Pinned(pin, listener, host, position) => {
+                let found = match &pin.snapshot.listeners[*listener as usize].front {
+                    Front::Http(http) => http.virtual_hosts[*host as usize].routes.get(*position),
+                    Front::Tcp(_) | Front::Closed(_) => None,
+                };
+                found.expect("a held route was found in this world")
+            }
+            Self::Kept(route) => route,
         }
     }
 }

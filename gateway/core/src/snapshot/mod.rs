@@ -5,6 +5,7 @@
 
 mod dump;
 mod held;
+mod routes;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,10 +18,11 @@ use serde::Serialize;
 use crate::balance::{BackendKey, Slot};
 use crate::model::Protocol;
 use crate::policy::{Cors, Fault, Mirror, RetryPolicy, RouteTimeout};
-use crate::route::{DirectResponse, HeaderEdits, HostTable, Match, Redirect, Rewrite, RouteIndex};
+use crate::route::{DirectResponse, HeaderEdits, HostTable, Match, Redirect, Rewrite};
 
 pub use dump::Dump;
 pub use held::{Held, Pin};
+pub use routes::{Part, Routes};
 
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -129,10 +131,8 @@ pub struct VirtualHost {
     pub domains: Vec<Hostname>,
     /// Every plaintext request is answered 301 to https (G-40).
     pub https_redirect: bool,
-    /// Routes in the order in which they are tried (G-31).
-    pub routes: Vec<Arc<Route>>,
-    /// Finds the first route that matches.
-    pub index: RouteIndex,
+    /// Its routes, in the order in which they are tried (G-31).
+    pub routes: Routes,
 }
 
 /// Which rule of which object made a route.

@@ -193,7 +193,7 @@ fn routed(snapshot: &Snapshot) -> BTreeMap<BackendKey, Routed> {
         match &listener.front {
             Front::Http(http) => {
                 for host in &http.virtual_hosts {
-                    for route in &host.routes {
+                    for route in host.routes.iter() {
                         if let Action::Forward(forward) = &route.action {
                             add(&forward.destinations, Some(&host.name));
                         }

@@ -14,7 +14,7 @@ fn limited(backends: &[SocketAddr], protocol: &str, policy: &str, rule: &str) ->
 fn usage(gateway: &Gateway) -> Usages {
     let snapshot = gateway.engine.published.pin().snapshot.clone();
     let destinations = match &snapshot.listeners[0].front {
-        Front::Http(http) => match &http.virtual_hosts[0].routes[0].action {
+        Front::Http(http) => match &http.virtual_hosts[0].routes.iter().next().expect("a route").action {
             Action::Forward(forward) => &forward.destinations,
             Action::Redirect(_) | Action::Direct(_) => panic!("it forwards"),
         },
