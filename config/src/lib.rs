@@ -8,6 +8,7 @@ mod decode;
 pub mod istio;
 mod kinds;
 pub mod kubernetes;
+mod labels;
 mod locate;
 pub mod mesh;
 pub mod name;

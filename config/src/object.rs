@@ -4,7 +4,6 @@
 //! path and position and count as younger than any that have one.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ClusterId;
 
-/// Labels or annotations.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+pub use crate::labels::Labels;
 
 /// The kinds whose objects Isthmus takes part in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,6 +101,10 @@ pub struct Spot {
 pub struct Spans(pub Box<[(Box<str>, Spot)]>);
 
 impl Spans {
+    /// Shared by all that point into the object; nothing where there is no spot.
+    pub(crate) fn shared(self) -> Option<Arc<Self>> {
+        (!self.0.is_empty()).then(|| Arc::new(self))
+    }
     /// The spot of `path`, else of its nearest enclosing field.
     pub fn find(&self, path: &str) -> Option<Spot> {
         let mut path = path;
@@ -126,14 +128,14 @@ pub struct Origin {
     pub position: u32,
     /// First line of the document.
     pub start: Spot,
-    /// Spots of its fields; empty for kinds that rules never point into.
-    pub spans: Arc<Spans>,
+    /// Spots of its fields; none for kinds that rules never point into, and for objects of API servers.
+    pub spans: Option<Arc<Spans>>,
 }
 
 impl Origin {
     /// The spot of a field, else of the document's first line.
     pub fn spot(&self, path: &str) -> Spot {
-        self.spans.find(path).unwrap_or(self.start)
+        self.spans.as_ref().and_then(|spans| spans.find(path)).unwrap_or(self.start)
     }
 }
 

@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::kubernetes::{Interner, fact};
 use crate::registry::Registry;
 use crate::settings::Settings;
-use crate::source::kube::{Asked, Door, Resource, Server, kinds, reflect};
+use crate::source::kube::{Asked, Common, Door, Resource, Server, kinds, reflect};
 use crate::source::members::Members;
 use crate::source::{Batch, Event, Partition, RESTORED, SourceId, Status, Via};
 use crate::state::Store;
@@ -33,7 +33,7 @@ pub(crate) fn start(settings: &Settings, registry: &mut Registry, tell: &Sender<
     }
     let store = settings.state.as_deref().map(Store::open).transpose()?.map(Arc::new);
     let restored = store.as_ref().map(|store| restore(settings, store, registry)).unwrap_or_default();
-    follow(settings, registry, tell, store.as_ref(), &restored);
+    follow(settings, registry, tell, store, &restored);
     Ok(())
 }
 
@@ -55,7 +55,8 @@ pub(crate) async fn read(settings: &Settings, registry: &mut Registry) {
 }
 
 /// Follows all API servers until nobody listens to `tell`.
-fn follow(settings: &Settings, registry: &mut Registry, tell: &Sender<Batch>, store: Option<&Arc<Store>>, restored: &BTreeMap<ClusterId, ObjectRef>) {
+fn follow(settings: &Settings, registry: &mut Registry, tell: &Sender<Batch>, store: Option<Arc<Store>>, restored: &BTreeMap<ClusterId, ObjectRef>) {
+    let common = Common { tell: tell.clone(), store, interner: Arc::default() };
     let mut asked = Vec::new();
     for (cluster, access) in &settings.servers {
         let is_config = *cluster == settings.config_cluster;
@@ -69,10 +70,10 @@ fn follow(settings: &Settings, registry: &mut Registry, tell: &Sender<Batch>, st
     }
     let mut running = Vec::new();
     for asked in &asked {
-        running.push(Server::follow(asked, true, tell.clone(), store));
+        running.push(Server::follow(asked, true, &common));
         if let Some(namespace) = settings.remote_secrets.as_deref().filter(|_| asked.is_config) {
             let (configured, patience) = (settings.clusters.clone(), settings.remote_timeout);
-            let mut members = Members::new(secrets(FIRST), configured, patience, tell.clone(), store.cloned(), restored.clone());
+            let mut members = Members::new(secrets(FIRST), configured, patience, common.clone(), restored.clone());
             let (door, resource) = (Door::new(asked.access.clone()), Resource::remote_secrets(namespace));
             tokio::spawn(async move { reflect(&door, &resource, &mut members).await });
         }

@@ -37,7 +37,7 @@ impl<'t> Document<'t> {
         Ok(Self { node, decoding: Decoding::strict(), file: shown })
     }
 
-    pub(super) fn problems(&self, severity: Severity, code: &'static str, misfits: Vec<Misfit>, spans: &Arc<Spans>) -> Vec<Problem> {
+    pub(super) fn problems(&self, severity: Severity, code: &'static str, misfits: Vec<Misfit>, spans: &Option<Arc<Spans>>) -> Vec<Problem> {
         let origin = Origin { file: self.file.clone(), start: self.node.spot, spans: spans.clone(), ..Origin::default() };
         let told = misfits.into_iter().map(|misfit| {
             let (message, hint) = match severity {

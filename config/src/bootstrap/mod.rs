@@ -139,7 +139,7 @@ impl Bootstrap {
         let mut misfits = std::mem::take(&mut asked.decoding.misfits);
         let (mesh, mut refused): (Vec<_>, Vec<_>) = misfits.drain(..).partition(|m| m.unknown && m.path.starts_with("mesh."));
         let value = written.and_then(|written| written.check(file, &mut refused));
-        let spans = Arc::new(asked.decoding.spans());
+        let spans = asked.decoding.spans().shared();
         let warnings = asked.problems(Severity::Warning, "ISM0112", mesh, &spans);
         match value {
             Some(value) if refused.is_empty() => Ok((value, warnings)),
@@ -154,7 +154,7 @@ impl MeshConfig {
         let mut asked = Document::new(text, file)?;
         let mesh = asked.decoding.read(&asked.node, "");
         let (unknown, refused): (Vec<_>, Vec<_>) = std::mem::take(&mut asked.decoding.misfits).into_iter().partition(|m| m.unknown);
-        let spans = Arc::new(asked.decoding.spans());
+        let spans = asked.decoding.spans().shared();
         let warnings = asked.problems(Severity::Warning, "ISM0112", unknown, &spans);
         match mesh {
             Some(mesh) if refused.is_empty() => Ok((mesh, warnings)),

@@ -21,27 +21,27 @@ message! {
         pub tcp: Vec<TcpRoute>,
         pub export_to: Vec<String>,
     }
-    /// `spec.http[]`
+    /// `spec.http[]`. There are thousands: what few of them have is in boxes.
     pub struct HttpRoute {
         pub name: String,
         /// Any of these; none matches all.
         pub r#match: Vec<HttpMatchRequest>,
         pub route: Vec<HttpRouteDestination>,
-        pub redirect: Option<HttpRedirect>,
-        pub direct_response: Option<HttpDirectResponse>,
+        pub redirect: Option<Box<HttpRedirect>>,
+        pub direct_response: Option<Box<HttpDirectResponse>>,
         pub delegate: Option<Delegate>,
-        pub rewrite: Option<HttpRewrite>,
+        pub rewrite: Option<Box<HttpRewrite>>,
         /// Absent is no timeout.
         pub timeout: Option<Duration>,
-        pub retries: Option<HttpRetry>,
-        pub fault: Option<HttpFaultInjection>,
-        pub mirror: Option<Destination>,
+        pub retries: Option<Box<HttpRetry>>,
+        pub fault: Option<Box<HttpFaultInjection>>,
+        pub mirror: Option<Box<Destination>>,
         pub mirrors: Vec<HttpMirrorPolicy>,
         pub mirror_percentage: Option<Percent>,
         /// Deprecated for `mirrorPercentage`.
         pub mirror_percent: Option<u32>,
-        pub cors_policy: Option<CorsPolicy>,
-        pub headers: Option<Headers>,
+        pub cors_policy: Option<Box<CorsPolicy>>,
+        pub headers: Option<Box<Headers>>,
     }
     /// `spec.http[].match[]`: all that is set must hold.
     pub struct HttpMatchRequest {
@@ -65,7 +65,7 @@ message! {
     pub struct HttpRouteDestination {
         pub destination: Destination,
         pub weight: i32,
-        pub headers: Option<Headers>,
+        pub headers: Option<Box<Headers>>,
     }
     /// Where requests go.
     pub struct Destination {

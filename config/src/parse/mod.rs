@@ -65,7 +65,7 @@ pub fn parse(bytes: &[u8], cluster: &ClusterId, file: &Arc<str>) -> Parsed {
 
 /// Reads one object of a known type from JSON, as API servers give it: their lists name the type once for all items.
 pub fn parse_object(json: &str, api_version: &str, kind: &str, cluster: &ClusterId) -> Parsed {
-    let file = Arc::from("");
+    let file = Arc::default();
     let mut reader = Reader { cluster, file: &file, position: 0, parsed: Parsed::default(), untold: 0 };
     match serde_json::from_str::<Node<'_>>(json) {
         Ok(node) => reader.object(&node, api_version, kind),
@@ -132,7 +132,7 @@ impl Reader<'_> {
     }
 
     fn origin(&self, start: Spot) -> Origin {
-        Origin { cluster: self.cluster.clone(), file: self.file.clone(), position: self.position, start, spans: Arc::default() }
+        Origin { cluster: self.cluster.clone(), file: self.file.clone(), position: self.position, start, spans: None }
     }
 
     fn unreadable(&mut self, spot: Spot, code: &'static str, message: impl Into<String>) {
@@ -219,7 +219,7 @@ impl Reader<'_> {
         let mut decoding = if node.spot == Spot::default() { Decoding::strict_without_places() } else { Decoding::strict() };
         let envelope: Option<Envelope<S>> = decoding.read(node, "");
         let mut misfits = std::mem::take(&mut decoding.misfits);
-        let origin = Origin { spans: Arc::new(decoding.spans()), ..self.origin(node.spot) };
+        let origin = Origin { spans: decoding.spans().shared(), ..self.origin(node.spot) };
         let object = envelope.and_then(|envelope| {
             if envelope.spec.is_none() && misfits.is_empty() {
                 misfits.push(Misfit::at("spec", "expected a spec, found none"));
@@ -239,7 +239,7 @@ impl Reader<'_> {
         let spot = |m: &Misfit| if m.spot.line > 0 { m.spot } else { metadata(&m.path).map_or(node.spot, |value| value.spot) };
         let spots = misfits.iter().map(|m| (m.path.as_str().into(), spot(m))).collect();
         let origin = self.origin(node.spot);
-        let origin = if misfits.is_empty() { origin } else { Origin { spans: Arc::new(Spans(spots)), ..origin } };
+        let origin = if misfits.is_empty() { origin } else { Origin { spans: Spans(spots).shared(), ..origin } };
         self.finish(node, kind, origin, misfits, object, wrap);
     }
 

@@ -36,9 +36,9 @@ const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "C
 pub(super) fn http_route(c: &mut Checker<'_>, route: &HttpRoute, delegate: bool, at_mesh: bool) {
     actions(c, route, delegate);
     c.each("match", &route.r#match, |c, matched| http_match(c, matched, at_mesh));
-    c.some("headers", route.headers.as_ref(), headers);
-    c.some("corsPolicy", route.cors_policy.as_ref(), cors);
-    c.some("fault", route.fault.as_ref(), |c, fault| {
+    c.some("headers", route.headers.as_deref(), headers);
+    c.some("corsPolicy", route.cors_policy.as_deref(), cors);
+    c.some("fault", route.fault.as_deref(), |c, fault| {
         if fault.delay.is_none() && fault.abort.is_none() {
             c.error("", "a fault needs a delay or an abort");
         }
@@ -50,19 +50,19 @@ pub(super) fn http_route(c: &mut Checker<'_>, route: &HttpRoute, delegate: bool,
         c.check("mirrorPercent", grammar::whole_percent(i32::try_from(percent).unwrap_or(i32::MAX)));
     }
     c.some("mirrorPercentage", route.mirror_percentage.as_ref(), |c, share| c.check("value", mirrored(share.value)));
-    c.some("mirror", route.mirror.as_ref(), destination);
+    c.some("mirror", route.mirror.as_deref(), destination);
     c.each("mirrors", &route.mirrors, |c, mirror| {
         c.at("destination", |c| destination(c, &mirror.destination));
         c.some("percentage", mirror.percentage.as_ref(), |c, share| c.check("value", mirrored(share.value)));
     });
-    c.some("redirect", route.redirect.as_ref(), |c, to| redirect(c, to, &route.r#match));
-    c.some("directResponse", route.direct_response.as_ref(), direct_response);
-    c.some("retries", route.retries.as_ref(), retries);
-    c.some("rewrite", route.rewrite.as_ref(), rewrite);
+    c.some("redirect", route.redirect.as_deref(), |c, to| redirect(c, to, &route.r#match));
+    c.some("directResponse", route.direct_response.as_deref(), direct_response);
+    c.some("retries", route.retries.as_deref(), retries);
+    c.some("rewrite", route.rewrite.as_deref(), rewrite);
     authority_once(c, route);
     c.each("route", &route.route, |c, route| {
         weighed(c, &route.destination, route.weight);
-        c.some("headers", route.headers.as_ref(), headers);
+        c.some("headers", route.headers.as_deref(), headers);
     });
     weights(c, route.route.iter().map(|route| route.weight));
     c.duration("timeout", route.timeout);

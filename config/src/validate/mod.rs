@@ -4,7 +4,6 @@
 //! of its own that an analyzer has); every problem names its field. Only one object is looked at: what needs others is
 //! analysis. An object with an error is refused, its last good version stays in force.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::decode::push_key;
@@ -148,7 +147,12 @@ impl<'o> Checker<'o> {
     }
 
     /// Steps into every value of a mapping.
-    fn entries<'t, K: AsRef<str>, V>(&mut self, field: &str, map: &'t BTreeMap<K, V>, mut look: impl FnMut(&mut Self, &'t str, &'t V)) {
+    fn entries<'t, K: AsRef<str> + 't, V: 't>(
+        &mut self,
+        field: &str,
+        map: impl IntoIterator<Item = (&'t K, &'t V)>,
+        mut look: impl FnMut(&mut Self, &'t str, &'t V),
+    ) {
         for (key, value) in map {
             self.at(field, |c| c.at(key.as_ref(), |c| look(c, key.as_ref(), value)));
         }

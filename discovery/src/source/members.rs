@@ -12,13 +12,11 @@ use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
 use k8s_openapi::api::core::v1::Secret;
-use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::kube::{Access, Asked, Head, Server, Take};
+use super::kube::{Access, Asked, Common, Head, Server, Take};
 use super::{Batch, Event, Partition, SourceId, Via};
-use crate::state::Store;
 
 /// A remote secret as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +50,7 @@ pub(crate) struct Members {
     /// Clusters that isthmus.yaml names.
     configured: Vec<ClusterId>,
     patience: Duration,
-    tell: Sender<Batch>,
-    store: Option<Arc<Store>>,
+    common: Common,
     secrets: BTreeMap<ObjectRef, Remote>,
     /// What the list under way has named.
     listing: Option<BTreeMap<ObjectRef, Remote>>,
@@ -69,14 +66,13 @@ impl Members {
         partition: Partition,
         configured: Vec<ClusterId>,
         patience: Duration,
-        tell: Sender<Batch>,
-        store: Option<Arc<Store>>,
+        common: Common,
         restored: BTreeMap<ClusterId, ObjectRef>,
     ) -> Self {
         let running = restored.into_iter().map(|(cluster, secret)| (cluster, Member::unreached(secret))).collect();
         // Restored facts are of the first generation.
         let generation = partition.generation;
-        Self { partition, configured, patience, tell, store, secrets: BTreeMap::new(), listing: None, running, generation, told: BTreeMap::new() }
+        Self { partition, configured, patience, common, secrets: BTreeMap::new(), listing: None, running, generation, told: BTreeMap::new() }
     }
 
     /// Brings what is followed in line with the secrets.
@@ -118,7 +114,7 @@ impl Members {
         for cluster in gone {
             info!(%cluster, "member removed");
             self.running.remove(&cluster);
-            if let Some(store) = &self.store {
+            if let Some(store) = &self.common.store {
                 store.forget(&cluster);
             }
             batch.push(Event::Removed(SourceId(cluster, Via::Server)));
@@ -154,7 +150,7 @@ impl Members {
         self.generation += 1;
         let asked = Asked { cluster: cluster.clone(), access, is_config: false, generation: self.generation, patience: self.patience };
         let from: Arc<str> = format!("{}/{}", secret.namespace, secret.name).into();
-        if let Some(store) = &self.store {
+        if let Some(store) = &self.common.store {
             store.note_member(&cluster, &secret);
         }
         let member = self.running.entry(cluster.clone()).or_insert_with(|| Member::unreached(secret.clone()));
@@ -162,11 +158,11 @@ impl Members {
         batch.push(Event::Joined(cluster.clone(), from));
         let Some(running) = member.server.take() else {
             batch.extend(asked.announce());
-            member.server = Some(Server::follow(&asked, true, self.tell.clone(), self.store.as_ref()));
+            member.server = Some(Server::follow(&asked, true, &self.common));
             return;
         };
         info!(%cluster, "member's kubeconfig changed, following it anew");
-        let heir = Server::follow(&asked, false, self.tell.clone(), self.store.as_ref());
+        let heir = Server::follow(&asked, false, &self.common);
         // One that never listed everything has nothing to bridge with: the one before it goes on doing so.
         let mut elder = member.elder.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if running.is_listed() || elder.is_none() {
@@ -262,6 +258,6 @@ impl Take for Members {
     }
 
     async fn tell(&mut self, batch: Batch) -> bool {
-        self.tell.send(batch).await.is_ok()
+        self.common.tell.send(batch).await.is_ok()
     }
 }

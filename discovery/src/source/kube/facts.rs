@@ -26,7 +26,7 @@ const KUBECONFIG: &str = "kubeconfig";
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) tell: Sender<Batch>,
-    pub(super) interner: Mutex<Interner>,
+    pub(super) interner: Arc<Mutex<Interner>>,
     /// The kinds that have been listed at least once.
     pub(super) listed: watch::Sender<BTreeSet<Kind>>,
     /// The kinds of which it was said why they cannot be read.

@@ -64,6 +64,16 @@ impl Asked {
     }
 }
 
+/// What the watchers of all API servers share.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) tell: Sender<Batch>,
+    /// Where last good versions are kept.
+    pub(crate) store: Option<Arc<Store>>,
+    /// The same service stands in many clusters under the same names.
+    pub(crate) interner: Arc<Mutex<Interner>>,
+}
+
 /// The watchers of one API server; they end when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -75,13 +85,13 @@ pub(crate) struct Server {
 impl Server {
     /// Starts to follow an API server. `speaks` is false for an heir: it keeps silent, kind by kind, until its own first
     /// list of that kind arrives, and a running source of the same cluster stays in force till then (M-21).
-    pub(crate) fn follow(asked: &Asked, speaks: bool, tell: Sender<Batch>, store: Option<&Arc<Store>>) -> Self {
+    pub(crate) fn follow(asked: &Asked, speaks: bool, with: &Common) -> Self {
         let (listed, is_listed) = watch::channel(BTreeSet::new());
-        let shared = Arc::new(Shared { tell, interner: Mutex::new(Interner::default()), listed, lost: Mutex::default() });
+        let shared = Arc::new(Shared { tell: with.tell.clone(), interner: with.interner.clone(), listed, lost: Mutex::default() });
         let door = Arc::new(Door::new(asked.access.clone()));
         let mut tasks = JoinSet::new();
         for kind in kinds(asked.is_config) {
-            let log = store.map(|store| store.log(&asked.cluster, kind));
+            let log = with.store.as_ref().map(|store| store.log(&asked.cluster, kind));
             let mut facts = Facts::new(asked.partition(kind), shared.clone(), speaks, log);
             let door = door.clone();
             tasks.spawn(async move { reflect(&door, &Resource::of(kind), &mut facts).await });

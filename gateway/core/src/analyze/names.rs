@@ -73,7 +73,7 @@ fn meant(set: &BTreeSet<Hostname>, host: &Hostname, text: &str, domain: &str) ->
 fn destinations(spec: &VirtualService) -> impl Iterator<Item = &str> {
     let http = spec.http.iter().flat_map(|h| {
         let to = h.route.iter().map(|r| &r.destination);
-        to.chain(&h.mirror).chain(h.mirrors.iter().map(|m| &m.destination))
+        to.chain(h.mirror.as_deref()).chain(h.mirrors.iter().map(|m| &m.destination))
     });
     let tcp = spec.tcp.iter().flat_map(|t| &t.route).chain(spec.tls.iter().flat_map(|t| &t.route)).map(|r| &r.destination);
     http.chain(tcp).map(|d| d.host.as_str())

@@ -35,7 +35,7 @@ pub(super) fn destinations(spec: &VirtualService) -> Vec<(String, &Destination)>
     for (i, http) in spec.http.iter().enumerate() {
         let path = |rest: String| format!("spec.http[{i}].{rest}");
         found.extend(http.route.iter().enumerate().map(|(r, route)| (path(format!("route[{r}].destination")), &route.destination)));
-        found.extend(http.mirror.iter().map(|d| (path("mirror".into()), d)));
+        found.extend(http.mirror.as_deref().into_iter().map(|d| (path("mirror".into()), d)));
         found.extend(http.mirrors.iter().enumerate().map(|(m, mirror)| (path(format!("mirrors[{m}].destination")), &mirror.destination)));
     }
     for (i, tcp) in spec.tcp.iter().enumerate() {

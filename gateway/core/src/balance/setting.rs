@@ -134,7 +134,7 @@ impl Stand {
         let mut labels = self.labels.clone();
         let [region, zone, subzone] = locality.parts();
         if !self.locality.is_empty() {
-            labels.retain(|key, _| ![REGION, ZONE, SUBZONE, HOSTNAME].contains(&&**key));
+            labels.retain(|key, _| ![REGION, ZONE, SUBZONE, HOSTNAME].contains(&key));
         }
         Self { locality: locality.clone(), labels: extended(labels, [(REGION, region), (ZONE, zone), (SUBZONE, subzone)]) }
     }

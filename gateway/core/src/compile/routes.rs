@@ -103,7 +103,7 @@ fn route(making: &mut Making<'_>, rule: &Rule, block: Option<&(HttpMatchRequest,
         action,
         request_headers,
         response_headers,
-        cors: http.cors_policy.as_ref().map(Cors::new).transpose().map_err(|e| (format!("corsPolicy.{}", e.field), e.reason))?,
+        cors: http.cors_policy.as_deref().map(Cors::new).transpose().map_err(|e| (format!("corsPolicy.{}", e.field), e.reason))?,
         fault: fault(http)?,
     })
 }
@@ -125,8 +125,8 @@ fn forward(making: &mut Making<'_>, http: &HttpRoute, namespace: &Arc<str>) -> R
     let destinations = Destinations::new(list);
     let hashed = destinations.single && destinations.list.iter().any(|only| only.hash.is_some());
     let mesh = making.world.mesh.clone();
-    let retry = RetryPolicy::new(http.retries.as_ref(), mesh.default_http_retry_policy.as_ref(), hashed);
-    let rewrite = http.rewrite.as_ref().map(Rewrite::new).transpose().map_err(|e| (format!("rewrite.{}", e.field), e.reason))?;
+    let retry = RetryPolicy::new(http.retries.as_deref(), mesh.default_http_retry_policy.as_ref(), hashed);
+    let rewrite = http.rewrite.as_deref().map(Rewrite::new).transpose().map_err(|e| (format!("rewrite.{}", e.field), e.reason))?;
     Ok(Forward { destinations, rewrite, timeout: RouteTimeout(http.timeout.map(|t| t.0)), retry, mirrors: mirrors(making, http, namespace) })
 }
 
@@ -166,7 +166,7 @@ fn fault(http: &HttpRoute) -> Result<Fault, Refused> {
         fault.delay.take_if(|d| d.fixed_delay.is_none() && d.exponential_delay.is_some());
         fault.abort.take_if(|a| a.http_status.is_none() && a.grpc_status.is_none() && a.http2_error.is_some());
     }
-    Fault::new(fault.as_ref()).map_err(|e| (format!("fault.{}", e.field), e.reason))
+    Fault::new(fault.as_deref()).map_err(|e| (format!("fault.{}", e.field), e.reason))
 }
 
 /// Fields of a rule that are accepted and not in force, with what they are about.

@@ -31,7 +31,7 @@ fn of_policy(policy: &HttpMirrorPolicy) -> Option<Share> {
 impl Mirror<isthmus_config::istio::virtual_service::Destination> {
     /// The mirrors of a rule that are on, as written.
     pub fn of(rule: &HttpRoute) -> Vec<Self> {
-        let one = rule.mirror.iter().filter_map(|destination| Some((destination, of_rule(rule)?)));
+        let one = rule.mirror.as_deref().into_iter().filter_map(|destination| Some((destination, of_rule(rule)?)));
         let many = rule.mirrors.iter().filter_map(|policy| Some((&policy.destination, of_policy(policy)?)));
         one.chain(many).map(|(destination, share)| Self { destination: destination.clone(), share }).collect()
     }
@@ -62,7 +62,7 @@ mod tests {
             ("the deprecated form, zero", None, Some(0), None),
             ("the new form wins", percent(10.0), Some(50), Some(100_000)),
         ] {
-            let rule = HttpRoute { mirror: Some(to("m")), mirror_percentage: percentage, mirror_percent: whole, ..HttpRoute::default() };
+            let rule = HttpRoute { mirror: Some(Box::new(to("m"))), mirror_percentage: percentage, mirror_percent: whole, ..HttpRoute::default() };
             assert_eq!(Mirror::of(&rule).first().map(|m| m.share.per_million()), want, "{about}");
         }
         let policies = [("a", None), ("b", percent(0.0)), ("c", percent(5.0))];

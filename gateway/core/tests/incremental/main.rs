@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::Hostname;
-use isthmus_config::object::{Kind, Meta, Object, ObjectRef, Origin};
+use isthmus_config::object::{Kind, Labels, Meta, Object, ObjectRef, Origin};
 use isthmus_core::compile::Compiler;
 use isthmus_core::model::{
     Address, Catalog, Changes, Documents, Endpoint, ExportTo, GatewayIdentity, Health, Port, Protocol, Resolution, Service, ServiceKind, TargetPort,
@@ -20,7 +20,7 @@ use isthmus_core::snapshot::{Dump, Front, Snapshot};
 use proptest::prelude::*;
 
 fn world() -> World {
-    let labels = BTreeMap::from([("istio".into(), "ingressgateway".into())]);
+    let labels = Labels::from([("istio".into(), "ingressgateway".into())]);
     let gateway = GatewayIdentity {
         name: "gateway".into(),
         namespace: "gw".into(),
@@ -68,7 +68,7 @@ fn service(name: &str, ports: &[u16], alias: Option<&str>, hidden: bool) -> Arc<
 
 fn endpoints(count: u8) -> Arc<[Arc<Endpoint>]> {
     let one = |i: u8| {
-        let labels = BTreeMap::from([("version".into(), format!("v{}", 1 + i % 2).into())]);
+        let labels = Labels::from([("version".into(), format!("v{}", 1 + i % 2).into())]);
         let workload = Arc::new(Workload { name: format!("pod-{i}").into(), labels: Arc::new(labels), ..Workload::default() });
         let source = Arc::new(ObjectRef::new(Kind::EndpointSlice, "app", "slice"));
         let at = |port: u16| Endpoint {
@@ -124,7 +124,7 @@ fn apply(world: &mut World, (kind, which, variant): Step, changes: &mut Changes)
             let mut own = (*service("own", &[80, 81], None, false)).clone();
             own.hostname = Hostname::new("own.gw.svc.cluster.local");
             own.namespace = "gw".into();
-            own.selector = Arc::new(BTreeMap::from([("istio".into(), "ingressgateway".into())]));
+            own.selector = Arc::new(Labels::from([("istio".into(), "ingressgateway".into())]));
             own.ports[0].target = if variant < 6 { TargetPort::Number(8080) } else { TargetPort::Name("web".into()) };
             own.ports[1].target = if variant % 3 == 1 { TargetPort::Number(8080) } else { TargetPort::Same };
             let host = own.hostname.clone();
