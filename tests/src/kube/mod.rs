@@ -6,10 +6,12 @@
 //! is no controller manager, so nothing exists that a test did not write, but what the API server makes itself.
 
 mod between;
+mod certificates;
 mod objects;
 mod view;
 
 pub use between::Between;
+pub use certificates::base64;
 pub use objects::{istio, namespace, objects, remote_secret, service, slice};
 pub use view::View;
 
@@ -111,15 +113,14 @@ impl Drop for Alone {
     }
 }
 
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
 /// A port of an address that nobody else uses, so that it stays free until the program that gets it has started, and while that one is down.
 fn free_port(ip: IpAddr) -> SocketAddr {
     let listener = TcpListener::bind((ip, 0)).expect("loopback has a free port");
     listener.local_addr().expect("a bound socket has an address")
-}
-
-fn openssl(folder: &Path, args: &[&str]) {
-    let done = Command::new("openssl").args(args).current_dir(folder).output().expect("this test needs openssl: apt-get install openssl");
-    assert!(done.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// Starts a program that ends with this process.
@@ -157,11 +158,7 @@ impl ApiServer {
         ];
         let args: Vec<String> = args.concat().into_iter().map(str::to_owned).chain(["--unsafe-no-fsync".to_owned()]).collect();
         let store = spawn(&binary::tool_of("kube", "etcd", "go.etcd.io/etcd/server/v3"), &args, &folder.join("etcd.log"));
-        openssl(&folder, &["genrsa", "-out", "sa.key", "2048"]);
-        openssl(
-            &folder,
-            &["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=clients", "-days", "2"],
-        );
+        certificates::make(&folder);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let server = Self { name, address, etcd, folder, index, api: None, _store: store, runtime, client: Mutex::default() };
         server.know(&[TOKEN, "other"]);
@@ -183,11 +180,15 @@ impl ApiServer {
             ["--service-cluster-ip-range", &format!("10.9{}.0.0/16", self.index)],
             ["--token-auth-file", &at("tokens.csv")],
             ["--client-ca-file", &at("ca.crt")],
+            ["--audit-policy-file", &at("audit.yaml")],
+            ["--audit-log-path", &at("audit.log")],
             ["--authorization-mode", "RBAC"],
             ["--disable-admission-plugins", "ServiceAccount"],
             ["--advertise-address", "10.244.0.1"],
         ];
-        let args: Vec<String> = args.concat().into_iter().map(str::to_owned).collect();
+        let served = certificates::SERVED
+            .map(|(name, ..)| format!("--tls-sni-cert-key={0},{1}:{name}", at(&format!("{name}.crt")), at(&format!("{name}.key"))));
+        let args: Vec<String> = args.concat().into_iter().map(str::to_owned).chain(served).collect();
         let program = binary::tool_of("kube", "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver");
         self.api = Some(spawn(&program, &args, &self.folder.join("api.log")));
     }
@@ -244,22 +245,37 @@ impl ApiServer {
         self.kubeconfig_of(&json!({"token": token}))
     }
 
+    /// A kubeconfig of an administrator who goes by another name, which the audit has.
+    pub fn kubeconfig_as(&self, name: &str) -> String {
+        self.kubeconfig_of(&json!({"token": TOKEN, "as": name, "as-groups": ["system:masters"]}))
+    }
+
+    /// What somebody has listed and watched, as the audit has it: verb and address.
+    pub fn asked_by(&self, name: &str) -> Vec<(String, String)> {
+        let audit = std::fs::read_to_string(self.folder.join("audit.log")).unwrap_or_default();
+        let lines = audit.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let began = |line: &Value| line["stage"] == if line["verb"] == "watch" { "ResponseStarted" } else { "ResponseComplete" };
+        let own = lines.filter(|line| line["impersonatedUser"]["username"] == name && began(line));
+        own.map(|line| (text(&line["verb"]), text(&line["requestURI"]))).collect()
+    }
+
+    /// A kubeconfig that believes the API server only by a certificate of this authority, as a name.
+    pub fn kubeconfig_trusting(&self, authority: &Path, name: Option<&str>) -> String {
+        let mut config: Value = serde_json::from_str(&self.kubeconfig(TOKEN)).expect("JSON");
+        let mut cluster = json!({"server": config["clusters"][0]["cluster"]["server"], "certificate-authority": authority});
+        if let Some(name) = name {
+            cluster["tls-server-name"] = json!(name);
+        }
+        config["clusters"][0]["cluster"] = cluster;
+        config.to_string()
+    }
+
     /// A kubeconfig whose user is so.
     pub fn kubeconfig_of(&self, user: &Value) -> String {
         json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": format!("https://{}", self.address), "insecure-skip-tls-verify": true}}],
             "users": [{"name": "u", "user": user}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]})
         .to_string()
-    }
-
-    /// The certificate of an administrator and its key, as PEM files; it ends so many days from now.
-    pub fn certificate(&self, days: i32) -> (PathBuf, PathBuf) {
-        let [key, asked, certificate] = ["key", "csr", "crt"].map(|kind| format!("admin{days}.{kind}"));
-        openssl(&self.folder, &["req", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &asked, "-subj", "/O=system:masters/CN=admin"]);
-        let sign = ["x509", "-req", "-in", &asked, "-CA", "ca.crt", "-CAkey", "ca.key", "-out", &certificate];
-        std::fs::write(self.folder.join("client.ext"), "extendedKeyUsage=clientAuth\n").expect("a temporary folder can be written");
-        openssl(&self.folder, &[&sign[..], &["-set_serial", "1", "-days", &days.to_string(), "-extfile", "client.ext"]].concat());
-        (self.folder.join(certificate), self.folder.join(key))
     }
 
     /// The store's newest revision.
@@ -330,11 +346,9 @@ impl ApiServer {
     pub fn apply_yaml(&self, text: &str) {
         for object in objects(text) {
             self.apply(&object);
-            if let (Some(status), "Pod") = (object.get("status"), object["kind"].as_str().unwrap_or_default()) {
-                let mut object = object.clone();
-                object["status"] = status.clone();
+            if let (Some(_), "Pod" | "Service" | "Node") = (object.get("status"), object["kind"].as_str().unwrap_or_default()) {
                 let path = format!("{}/status?fieldManager=test&force=true", path(&object));
-                self.call("PATCH", &path, Some(&object)).expect("a pod's status can be written");
+                self.call("PATCH", &path, Some(&object)).expect("a status can be written");
             }
         }
     }

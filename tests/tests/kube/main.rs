@@ -6,10 +6,14 @@
 
 mod access;
 mod cases;
+mod certificates;
 mod dark;
+mod from_disk;
 mod input;
 mod losses;
 mod members;
+mod networks;
+mod resuming;
 mod running;
 mod state;
 

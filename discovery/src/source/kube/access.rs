@@ -3,13 +3,14 @@
 //! The user's own file may name anything, plugins and files too. A remote secret is written by whoever may write secrets
 //! in another cluster, so it may hold data only: whatever would run a program or read a file here is refused (M-22).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Request;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use jiff::Timestamp;
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster};
 use kube::{Client, Config};
@@ -17,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
 use tower::{BoxError, ServiceExt};
 
+use super::certificates::{self, Certificate};
 use super::request::Trouble;
 
 /// How long a connection may take to stand.
@@ -24,6 +26,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A connection on which nothing comes for so long is asked whether its other end lives, so often, so many times: a watch
 /// of a machine that is gone without a word ends after 25 s.
 const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(5), 3);
+/// A certificate that was refused is looked at this often: its server goes on being tried meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(20);
 /// A client that failed is not made again more often than this: its file may have been renewed meanwhile.
 const REMAKE: Duration = Duration::from_secs(2);
 
@@ -152,6 +156,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) struct Door {
     access: Access,
     made: Mutex<Option<(u64, Instant, Client)>>,
+    /// What was seen of the API server's certificate, and when.
+    seen: Mutex<Option<(Instant, Option<String>)>>,
 }
 
 /// A client, and which one it is.
@@ -163,7 +169,7 @@ pub(crate) struct ClientOf {
 
 impl Door {
     pub(crate) fn new(access: Access) -> Self {
-        Self { access, made: Mutex::new(None) }
+        Self { access, made: Mutex::new(None), seen: Mutex::new(None) }
     }
 
     pub(crate) async fn client(&self) -> Result<ClientOf, Trouble> {
@@ -174,6 +180,38 @@ impl Door {
         let client = self.access.client().await.map_err(Trouble::Broken)?;
         *made = Some((0, Instant::now(), client.clone()));
         Ok(ClientOf { number: 0, client })
+    }
+
+    /// Why nobody knows us: what was said, and the client certificate where its date is why.
+    pub(crate) async fn why_unknown(&self, said: &str) -> String {
+        let certificate = self.client_certificate().await;
+        joined(said, certificate.and_then(|certificate| certificate.refusal(Timestamp::now())))
+    }
+
+    /// Why the API server's certificate was refused: what was said, and which one it is.
+    pub(crate) async fn why_distrusted(&self, said: &str) -> String {
+        let mut seen = self.seen.lock().await;
+        if seen.as_ref().is_none_or(|(when, _)| when.elapsed() > LOOK_AGAIN) {
+            let found = match self.access.config().await {
+                Ok(config) => certificates::look(config).await,
+                Err(_) => None,
+            };
+            *seen = Some((Instant::now(), found));
+        }
+        joined(said, seen.as_ref().and_then(|(_, told)| told.clone()))
+    }
+
+    /// The client certificate as the kubeconfig has it now.
+    pub(super) async fn client_certificate(&self) -> Option<Certificate> {
+        self.access.config().await.ok().and_then(|config| Certificate::of_client(&config))
+    }
+
+    /// The kubeconfig's file, where it is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match &self.access {
+            Access::File { path, .. } => Some(path),
+            Access::InCluster | Access::Inline(_) => None,
+        }
     }
 
     /// Makes the client anew, unless that happened just now.
@@ -187,6 +225,10 @@ impl Door {
             (*number, *since, *client) = (*number + 1, Instant::now(), new);
         }
     }
+}
+
+fn joined(said: &str, why: Option<String>) -> String {
+    why.map_or_else(|| said.to_owned(), |why| format!("{said}: {why}"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! positions: objects are trimmed while they are decoded, and the registry holds the only copy.
 
 mod access;
+mod certificates;
 mod copies;
 mod facts;
 mod reflect;
@@ -23,7 +24,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use isthmus_config::name::ClusterId;
-use isthmus_config::object::Kind;
+use isthmus_config::object::{Kind, Origin};
+use isthmus_config::problem::{Problem, Severity};
+use jiff::Timestamp;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -36,6 +39,11 @@ use facts::{Facts, Shared};
 
 pub use access::Access;
 pub use resource::reads;
+
+/// Under this name stands what is wrong with a client certificate.
+const CERTIFICATE: &str = "client certificate";
+/// How often a client certificate is looked at: its file may be renewed, and time goes on.
+const MIND: Duration = Duration::from_secs(10);
 
 /// What is asked of one API server.
 #[derive(Clone, Debug)]
@@ -104,6 +112,7 @@ impl Server {
                 tasks.spawn(async move { reflect(&door, &Resource::of(kind), &mut copies).await });
             }
         }
+        tasks.spawn(mind(door, asked.source(), shared.tell.clone()));
         if speaks {
             tasks.spawn(overdue(asked.clone(), shared, is_listed.clone()));
         }
@@ -122,6 +131,27 @@ impl Server {
             // An error means that the watchers have ended: there is nothing to wait for.
             let _ = listed.wait_for(|kinds| kinds.len() == wanted).await;
         }
+    }
+}
+
+/// Says while the client certificate does not hold, or will not for long.
+async fn mind(door: Arc<Door>, source: SourceId, tell: Sender<Batch>) {
+    let mut told = None;
+    loop {
+        let warning = door.client_certificate().await.and_then(|certificate| certificate.warning(Timestamp::now()));
+        if told.as_ref() != Some(&warning) {
+            let problem = warning.as_ref().map(|warning| {
+                let message = format!("the client certificate by which cluster {source} is read {warning}");
+                let problem = Problem::new(Severity::Warning, "ISM0214", message);
+                let file = door.file().map(|path| path.display().to_string().into()).unwrap_or_default();
+                Problem { origin: Origin { file, cluster: source.0.clone(), ..Origin::default() }, ..problem }
+            });
+            if tell.send(vec![Event::Problems(source.clone(), CERTIFICATE.into(), problem.into_iter().collect())]).await.is_err() {
+                return;
+            }
+            told = Some(warning);
+        }
+        tokio::time::sleep(MIND).await;
     }
 }
 

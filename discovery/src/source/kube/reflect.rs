@@ -107,7 +107,7 @@ pub(crate) async fn reflect(door: &Door, resource: &Resource, taker: &mut impl T
         let client = match door.client().await {
             Ok(client) => client,
             Err(trouble) => {
-                if tell_lost(&trouble, resource, taker, &mut lost).await.is_err() {
+                if tell_lost(&trouble, door, resource, taker, &mut lost).await.is_err() {
                     return;
                 }
                 backoff.wait().await;
@@ -160,9 +160,9 @@ pub(crate) async fn reflect(door: &Door, resource: &Resource, taker: &mut impl T
                 continue;
             }
             Trouble::Broken(_) if position.is_some() && failed == 0 && begun.elapsed() < FAST => failed = 1,
-            Trouble::Gone | Trouble::NotServed | Trouble::Refused(_) | Trouble::Broken(_) => {
+            Trouble::Gone | Trouble::NotServed | Trouble::Unknown(_) | Trouble::Refused(_) | Trouble::Distrusted(_) | Trouble::Broken(_) => {
                 failed += 1;
-                if tell_lost(&trouble, resource, taker, &mut lost).await.is_err() {
+                if tell_lost(&trouble, door, resource, taker, &mut lost).await.is_err() {
                     return;
                 }
                 door.renew(&client).await;
@@ -177,10 +177,12 @@ async fn tell(taker: &mut impl Take, batch: Batch) -> Result<(), Deaf> {
 }
 
 /// Says that reading stopped, and again only if there is another reason.
-async fn tell_lost(trouble: &Trouble, resource: &Resource, taker: &mut impl Take, lost: &mut Option<String>) -> Result<(), Deaf> {
+async fn tell_lost(trouble: &Trouble, door: &Door, resource: &Resource, taker: &mut impl Take, lost: &mut Option<String>) -> Result<(), Deaf> {
     let reason = match trouble {
         Trouble::Gone => "the API server forgets faster than it can be listed".to_owned(),
         Trouble::NotServed => format!("{} is not served", resource.kind),
+        Trouble::Unknown(reason) => door.why_unknown(reason).await,
+        Trouble::Distrusted(reason) => door.why_distrusted(reason).await,
         Trouble::Refused(reason) | Trouble::Broken(reason) => reason.clone(),
     };
     if lost.as_ref() == Some(&reason) {

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::access::chain;
+use super::certificates::is_distrust;
 
 /// How long one page may take.
 const PAGE_TIME: Duration = Duration::from_secs(60);
@@ -30,8 +31,12 @@ pub(crate) enum Trouble {
     Gone,
     /// The kind is not served (404).
     NotServed,
-    /// We are not let in, or not let do it (401, 403), or the request is wrong.
+    /// Nobody knows us (401).
+    Unknown(String),
+    /// We are not let do it (403), or the request is wrong.
     Refused(String),
+    /// The API server's certificate was refused.
+    Distrusted(String),
     /// Everything else.
     Broken(String),
 }
@@ -99,7 +104,8 @@ fn trouble(status: u16, body: &[u8]) -> Trouble {
     match status {
         410 => Trouble::Gone,
         404 => Trouble::NotServed,
-        400 | 401 | 403 => Trouble::Refused(message),
+        401 => Trouble::Unknown(message),
+        400 | 403 => Trouble::Refused(message),
         _ => Trouble::Broken(message),
     }
 }
@@ -107,7 +113,7 @@ fn trouble(status: u16, body: &[u8]) -> Trouble {
 async fn open(client: &Client, uri: &str) -> Result<Body, Trouble> {
     let request = Request::get(uri).body(Body::empty()).map_err(|e| Trouble::Refused(e.to_string()))?;
     let answer = timeout(HEAD_TIME, client.send(request)).await.map_err(|_| Trouble::Broken("no answer in time".to_owned()))?;
-    let answer = answer.map_err(|error| Trouble::Broken(chain(&error)))?;
+    let answer = answer.map_err(|error| if is_distrust(&error) { Trouble::Distrusted(chain(&error)) } else { Trouble::Broken(chain(&error)) })?;
     let status = answer.status();
     if status == StatusCode::OK {
         return Ok(answer.into_body());
