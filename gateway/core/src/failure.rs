@@ -6,6 +6,9 @@
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 
+/// The outcome of a gRPC call, in the head or the trailers of its answer.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
@@ -175,7 +178,7 @@ impl Reply {
     pub fn grpc(status: u32, message: &str) -> Self {
         let mut reply = Self::empty(200);
         reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        reply.headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
+        reply.headers.insert(GRPC_STATUS, HeaderValue::from(status));
         if !message.is_empty() {
             let encoded: String = message
                 .bytes()
@@ -276,6 +279,11 @@ impl Flags {
     pub fn is_empty(self) -> bool {
         self.0[0] == Flag::None
     }
+}
+
+/// The `grpc-status` of an answer's head or trailers, where there is one.
+pub fn told_grpc_status(headers: &HeaderMap) -> Option<u32> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 impl std::fmt::Display for Flags {

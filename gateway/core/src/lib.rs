@@ -15,4 +15,5 @@ pub mod model;
 pub mod policy;
 pub mod route;
 pub mod snapshot;
+pub mod text;
 pub mod whatif;

@@ -5,10 +5,12 @@
 
 use std::cell::RefCell;
 use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName};
 use isthmus_config::problem::{Problem, Severity};
+use isthmus_core::text::{ip, number, socket};
 
 use super::record::Record;
 
@@ -225,6 +227,8 @@ enum Value<'a> {
     Absent,
     Bytes(&'a [u8]),
     Number(u64),
+    Address(IpAddr),
+    Socket(SocketAddr),
     Shown(&'a dyn std::fmt::Display),
     Time(SystemTime),
 }
@@ -265,6 +269,7 @@ fn with_value<R>(operator: &Operator, record: &Record<'_>, then: impl FnOnce(Val
         Fact::StartTime => then(Value::Time(record.start)),
         Fact::Protocol => then(record.request.map_or(Value::Absent, |request| bytes(request.protocol))),
         Fact::ResponseCode => then(Value::Number(u64::from(record.code))),
+        Fact::ResponseFlags if record.flags.is_empty() => then(Value::Bytes(b"-")),
         Fact::ResponseFlags => then(Value::Shown(&record.flags)),
         Fact::ResponseCodeDetails => match (record.details.strip_suffix('}'), record.transport_failure) {
             (None, _) | (_, "") => then(bytes(record.details)),
@@ -279,13 +284,10 @@ fn with_value<R>(operator: &Operator, record: &Record<'_>, then: impl FnOnce(Val
         Fact::Duration => then(Value::Number(u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX))),
         Fact::UpstreamHost => then(record.member.map_or(Value::Absent, |member| Value::Shown(member.address()))),
         Fact::UpstreamCluster | Fact::UpstreamClusterRaw => then(bytes(record.backend)),
-        Fact::UpstreamLocal => match &record.upstream_local {
-            Some(address) => then(Value::Shown(address)),
-            None => then(Value::Absent),
-        },
-        Fact::DownstreamLocal => then(Value::Shown(&record.local)),
-        Fact::DownstreamRemote | Fact::DownstreamDirect => then(Value::Shown(&record.peer)),
-        Fact::DownstreamRemoteBare => then(Value::Shown(&record.peer.ip())),
+        Fact::UpstreamLocal => then(record.upstream_local.map_or(Value::Absent, Value::Socket)),
+        Fact::DownstreamLocal => then(Value::Socket(record.local)),
+        Fact::DownstreamRemote | Fact::DownstreamDirect => then(Value::Socket(record.peer)),
+        Fact::DownstreamRemoteBare => then(Value::Address(record.peer.ip())),
         Fact::ServerName => then(bytes(record.server_name)),
         Fact::RouteName => then(bytes(record.route)),
         Fact::GrpcStatus => then(record.grpc_status.map_or(Value::Absent, |status| Value::Number(u64::from(status)))),
@@ -301,7 +303,9 @@ fn text(out: &mut Vec<u8>, pieces: &[Piece], record: &Record<'_>) {
                 match value {
                     Value::Absent => out.push(b'-'),
                     Value::Bytes(value) => out.extend_from_slice(value),
-                    Value::Number(number) => show(out, &number),
+                    Value::Number(value) => out.extend_from_slice(&number(value)),
+                    Value::Address(value) => out.extend_from_slice(&ip(value)),
+                    Value::Socket(value) => out.extend_from_slice(&socket(value)),
                     Value::Shown(shown) => show(out, shown),
                     Value::Time(time) => timestamp(out, time),
                 }
@@ -322,8 +326,18 @@ fn json_value(out: &mut Vec<u8>, pieces: &[Piece], record: &Record<'_>) {
     with_value(operator, record, |value| match value {
         Value::Absent => out.extend_from_slice(b"null"),
         Value::Bytes(value) => quoted(out, value),
-        Value::Number(number) => show(out, &number),
+        Value::Number(value) => out.extend_from_slice(&number(value)),
         // Addresses, flags and times hold nothing that JSON would escape.
+        Value::Address(value) => {
+            out.push(b'"');
+            out.extend_from_slice(&ip(value));
+            out.push(b'"');
+        }
+        Value::Socket(value) => {
+            out.push(b'"');
+            out.extend_from_slice(&socket(value));
+            out.push(b'"');
+        }
         Value::Shown(shown) => {
             out.push(b'"');
             show(out, shown);
@@ -384,5 +398,12 @@ fn timestamp(out: &mut Vec<u8>, time: SystemTime) {
         }
         out.extend_from_slice(text.as_bytes());
     });
-    write!(out, ".{:03}Z", since.subsec_millis()).expect("a Vec takes every write");
+    let millis = since.subsec_millis();
+    out.extend_from_slice(match millis {
+        0..10 => b".00",
+        10..100 => b".0",
+        _ => b".",
+    });
+    out.extend_from_slice(&number(millis));
+    out.push(b'Z');
 }

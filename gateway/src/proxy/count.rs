@@ -4,7 +4,7 @@
 
 use isthmus_core::balance::outlier::Outcome;
 use isthmus_core::decide::Step;
-use isthmus_core::failure::{Failure, Flag, Reply};
+use isthmus_core::failure::{Failure, Flag, GRPC_STATUS, Reply};
 
 use super::relay::Relay;
 use crate::observe::Counter;
@@ -38,7 +38,7 @@ impl Relay<'_, '_, '_> {
     pub(super) fn count_reply(&self, reply: &Reply) {
         const OTHERS: [Failure; 3] = [Failure::RouteTimeout, Failure::PerTryTimeout, Failure::UpstreamProtocol];
         let meant = || OTHERS.iter().map(|failure| failure.row()).find(|row| row.details == self.exchange.details());
-        let grpc = reply.headers.contains_key("grpc-status");
+        let grpc = reply.headers.contains_key(GRPC_STATUS);
         self.count_answer(if grpc { meant().map_or(503, |row| row.status) } else { reply.status });
     }
 

@@ -233,7 +233,7 @@ fn record(visit: &Visit, request: &Request, sent: &Sent, received: u64, exchange
         flags = if ending.flags.is_empty() { exchange.flags() } else { ending.flags };
     }
     let slot = exchange.and_then(Exchange::slot);
-    let backend = exchange.and_then(Exchange::destination).map(|d| d.key.to_string()).filter(|_| slot.is_none());
+    let backend = exchange.filter(|_| slot.is_none()).and_then(Exchange::destination).map(|d| d.key.to_string());
     visit.engine.observe.ended(&Record {
         start: request.wall,
         duration: request.started.elapsed(),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use isthmus_core::balance::Ledger;
 use isthmus_core::decide::{Downstream, Event, Exchange, RequestHead, Reset, Step};
-use isthmus_core::failure::{Failure, Flag, Flags};
+use isthmus_core::failure::{Failure, Flag, Flags, told_grpc_status};
 use isthmus_core::route::forwarding;
 use rand::rngs::SmallRng;
 use tokio::time::Sleep;
@@ -358,5 +358,5 @@ pub(super) async fn passed(at: Option<Instant>) {
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u8> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    told_grpc_status(headers).and_then(|status| u8::try_from(status).ok())
 }

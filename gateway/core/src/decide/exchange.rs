@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::balance::outlier::{Ejection, Outcome};
 use crate::balance::{EndpointState, InFlight, Ledger, Member, Picked, Remote, UpstreamProtocol, View};
-use crate::failure::{Failure, Flag, Flags};
+use crate::failure::{Failure, Flag, Flags, told_grpc_status};
 use crate::policy::{ResetKind, Timeouts, is_grpc};
 use crate::route::Head;
 use crate::snapshot::Held;
@@ -257,10 +257,11 @@ impl Exchange {
         if self.phase != Phase::Trying {
             return Step::Go;
         }
-        let grpc = if self.grpc { grpc_status(headers) } else { None };
+        let told = told_grpc_status(headers);
+        let grpc = told.filter(|_| self.grpc);
         self.judge(Outcome::Answer(grpc.map_or(status, http_status)));
         self.holds.retry = None;
-        let wanted = self.forward().is_some_and(|f| f.retry.wants_status(status, grpc_status(headers), headers));
+        let wanted = self.forward().is_some_and(|f| f.retry.wants_status(status, told, headers));
         if wanted && let Some(step) = self.again(now, rng) {
             return step;
         }
@@ -377,11 +378,6 @@ fn http_status(grpc: u32) -> u16 {
         16 => 401,
         _ => 500,
     }
-}
-
-/// The gRPC status in a response's head.
-fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// A number in [0, 1).

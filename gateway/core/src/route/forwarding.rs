@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
+use smallvec::SmallVec;
 use uuid::Builder;
 
 use super::condition::joined;
+use crate::text;
 
 /// The name that responses carry, where Istio's gateway says `istio-envoy`.
 pub const SERVER: HeaderValue = HeaderValue::from_static("isthmus");
@@ -67,7 +69,13 @@ const OURS: [&str; 25] = [
 ];
 
 /// Fields about one connection, beside those that `connection` names.
-const HOP_BY_HOP: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+const HOP_BY_HOP: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 
 /// What is known of a request's way to us.
 #[derive(Clone, Copy, Debug)]
@@ -95,23 +103,18 @@ pub fn receive(headers: &mut HeaderMap, arrival: &Arrival) -> IpAddr {
         strip_request(headers);
     }
     let client = trusted_client(headers, arrival.peer, arrival.trusted_proxies);
-    // Most requests carry none of them, and each removal hashes a name.
-    if headers.keys().any(|name| name.as_str().starts_with("x-")) {
-        for name in OURS {
-            headers.remove(name);
-        }
-    }
+    remove_all(headers, |name| name.as_str().starts_with("x-") && OURS.contains(&name.as_str()));
     let hop = if arrival.peer.is_loopback() { arrival.local } else { arrival.peer };
     let mut addresses = joined(&headers.get_all(X_FORWARDED_FOR));
     if !addresses.is_empty() {
         addresses.push(b',');
     }
-    addresses.extend_from_slice(hop.to_string().as_bytes());
+    addresses.extend_from_slice(&text::ip(hop));
     set(headers, X_FORWARDED_FOR, &addresses);
     if arrival.trusted_proxies == 0 || !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if arrival.tls { "https" } else { "http" }));
     }
-    set(headers, X_ENVOY_EXTERNAL_ADDRESS, client.to_string().as_bytes());
+    set(headers, X_ENVOY_EXTERNAL_ADDRESS, &text::ip(client));
     let id = Builder::from_random_bytes(arrival.random.to_be_bytes()).into_uuid();
     set(headers, X_REQUEST_ID, id.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
     client
@@ -222,7 +225,13 @@ fn strip(headers: &mut HeaderMap) {
             }
         }
     }
-    for name in HOP_BY_HOP {
+    remove_all(headers, |name| HOP_BY_HOP.contains(name));
+}
+
+/// Removes the fields that are `unwanted`: one look at what is there, where a removal by name hashes each name.
+fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let gone: SmallVec<[HeaderName; 4]> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in gone {
         headers.remove(name);
     }
 }
