@@ -100,7 +100,7 @@ impl Expansion {
                 object: reference(object),
                 path: path.clone(),
                 origin: object.origin.clone(),
-                root: Some((reference(root), root_path.clone())),
+                root: Some(Box::new((reference(root), root_path.clone()))),
             };
             self.rules.push(Rule { http: combine(rule, http), blocks, origin, namespace: object.meta.namespace.clone() });
         }

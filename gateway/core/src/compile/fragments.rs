@@ -49,7 +49,7 @@ pub(super) struct Fragment {
 pub(super) struct Found {
     pub(super) key: BackendKey,
     pub(super) slot: Result<Arc<Slot>, Arc<str>>,
-    pub(super) hash: Option<HashKey>,
+    pub(super) hash: Option<Box<HashKey>>,
 }
 
 /// What a fragment is made in: the world, and what it has read so far.
@@ -107,7 +107,7 @@ impl Making<'_> {
             self.backends.insert(key.clone());
             Ok(slot)
         });
-        Found { hash: facts.hash(&key.subset, named), slot: slot.map_err(Arc::from), key }
+        Found { hash: facts.hash(&key.subset, named).map(Box::new), slot: slot.map_err(Arc::from), key }
     }
 
     /// Reports a line about a rule.

@@ -90,7 +90,7 @@ fn route(making: &mut Making<'_>, rule: &Rule, block: Option<&(HttpMatchRequest,
     } else {
         let mut forward = forward(making, http, &rule.namespace)?;
         // Of a single destination the edits join the rule's, behind them (V-46).
-        if let [only] = &mut forward.destinations.list[..] {
+        if let [only] = &mut *forward.destinations.list {
             request_headers = request_headers.followed_by(&std::mem::take(&mut only.request_headers));
             response_headers = response_headers.followed_by(&std::mem::take(&mut only.response_headers));
         }
@@ -103,7 +103,12 @@ fn route(making: &mut Making<'_>, rule: &Rule, block: Option<&(HttpMatchRequest,
         action,
         request_headers,
         response_headers,
-        cors: http.cors_policy.as_deref().map(Cors::new).transpose().map_err(|e| (format!("corsPolicy.{}", e.field), e.reason))?,
+        cors: http
+            .cors_policy
+            .as_deref()
+            .map(|policy| Cors::new(policy).map(Box::new))
+            .transpose()
+            .map_err(|e| (format!("corsPolicy.{}", e.field), e.reason))?,
         fault: fault(http)?,
     })
 }
@@ -126,7 +131,12 @@ fn forward(making: &mut Making<'_>, http: &HttpRoute, namespace: &Arc<str>) -> R
     let hashed = destinations.single && destinations.list.iter().any(|only| only.hash.is_some());
     let mesh = making.world.mesh.clone();
     let retry = RetryPolicy::new(http.retries.as_deref(), mesh.default_http_retry_policy.as_ref(), hashed);
-    let rewrite = http.rewrite.as_deref().map(Rewrite::new).transpose().map_err(|e| (format!("rewrite.{}", e.field), e.reason))?;
+    let rewrite = http
+        .rewrite
+        .as_deref()
+        .map(|rewrite| Rewrite::new(rewrite).map(Box::new))
+        .transpose()
+        .map_err(|e| (format!("rewrite.{}", e.field), e.reason))?;
     Ok(Forward { destinations, rewrite, timeout: RouteTimeout(http.timeout.map(|t| t.0)), retry, mirrors: mirrors(making, http, namespace) })
 }
 
@@ -148,7 +158,7 @@ fn destination(making: &mut Making<'_>, i: usize, asked: &HttpRouteDestination, 
 }
 
 /// Who gets a copy, each drawn by itself (V-43).
-fn mirrors(making: &mut Making<'_>, http: &HttpRoute, namespace: &Arc<str>) -> Vec<Mirror<Destination>> {
+fn mirrors(making: &mut Making<'_>, http: &HttpRoute, namespace: &Arc<str>) -> Box<[Mirror<Destination>]> {
     let resolve = |mirror: Mirror<Asked>| {
         mirror.map(|asked| {
             let found = making.find(&asked, namespace);
@@ -160,13 +170,14 @@ fn mirrors(making: &mut Making<'_>, http: &HttpRoute, namespace: &Arc<str>) -> V
 }
 
 /// The faults of a rule without those that no gateway injects.
-fn fault(http: &HttpRoute) -> Result<Fault, Refused> {
+fn fault(http: &HttpRoute) -> Result<Option<Box<Fault>>, Refused> {
     let mut fault = http.fault.clone();
     if let Some(fault) = &mut fault {
         fault.delay.take_if(|d| d.fixed_delay.is_none() && d.exponential_delay.is_some());
         fault.abort.take_if(|a| a.http_status.is_none() && a.grpc_status.is_none() && a.http2_error.is_some());
     }
-    Fault::new(fault.as_deref()).map_err(|e| (format!("fault.{}", e.field), e.reason))
+    let fault = Fault::new(fault.as_deref()).map_err(|e| (format!("fault.{}", e.field), e.reason))?;
+    Ok((fault != Fault::default()).then(|| Box::new(fault)))
 }
 
 /// Fields of a rule that are accepted and not in force, with what they are about.

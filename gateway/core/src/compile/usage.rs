@@ -202,7 +202,7 @@ impl<'a> Counting<'a> {
         if !self.seen.insert(Arc::as_ptr(route)) {
             return;
         }
-        let root = route.rule.root.as_ref().map(|(root, _)| root);
+        let root = route.rule.root.as_deref().map(|(root, _)| root);
         for object in std::iter::once(&route.rule.object).chain(root) {
             self.object(object).routes += 1;
         }

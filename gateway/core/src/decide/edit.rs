@@ -43,7 +43,7 @@ impl Exchange {
         self.in_order(single, &route.request_headers, &destination.request_headers, head, down, |edits, facts| {
             edits.apply_to_request(&mut headers, facts);
         });
-        let authority = authority(forward.rewrite.as_ref(), &route.request_headers, &destination.request_headers).filter(|a| *a != head.authority);
+        let authority = authority(forward.rewrite.as_deref(), &route.request_headers, &destination.request_headers).filter(|a| *a != head.authority);
         let target = forward.rewrite.as_ref().and_then(|r| r.target(head, &route.matches));
         let original = target.as_ref().map(|_| whole(head));
         forwarding::tell_original(&mut headers, original.as_deref(), authority.map(|_| head.authority));

@@ -109,7 +109,8 @@ impl Exchange {
             details: "via_upstream",
             held: held.clone(),
         };
-        let delay = route.fault.delay(rng.next_u32());
+        let drawn = rng.next_u32();
+        let delay = route.fault.as_ref().and_then(|fault| fault.delay(drawn));
         exchange.plan = Some(exchange.planned(route, head, down, rng));
         if let Some(delay) = delay {
             exchange.flags.set(Flag::DelayInjected);

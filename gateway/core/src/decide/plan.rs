@@ -25,7 +25,8 @@ pub(super) enum Plan {
 impl Exchange {
     /// What comes after the delay. Faults come first, then CORS, then the route's own action (contract/envoy.md 0, 7).
     pub(super) fn planned(&mut self, route: &Route, head: &Head<'_>, down: &Downstream, rng: &mut dyn RngCore) -> Plan {
-        if let Some(abort) = route.fault.abort(rng.next_u32()) {
+        let drawn = rng.next_u32();
+        if let Some(abort) = route.fault.as_ref().and_then(|fault| fault.abort(drawn)) {
             return Plan::Answer(abort_reply(abort, self.grpc), "fault_filter_abort", Flag::FaultInjected);
         }
         if let Some(cors) = &route.cors {

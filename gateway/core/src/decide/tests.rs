@@ -81,12 +81,12 @@ fn route(rule: &str, slot: Result<Arc<Slot>, Arc<str>>) -> Route {
             rewrite: None,
             timeout: RouteTimeout(rule.timeout.map(|t| t.0)),
             retry: RetryPolicy::new(rule.retries.as_ref(), None, false),
-            mirrors: vec![],
+            mirrors: Box::default(),
         }),
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         cors: None,
-        fault: Fault::new(rule.fault.as_ref()).expect("a fault"),
+        fault: Some(Box::new(Fault::new(rule.fault.as_ref()).expect("a fault"))),
     }
 }
 

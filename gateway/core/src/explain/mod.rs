@@ -198,7 +198,7 @@ fn route(held: &Held, position: usize, head: &Head<'_>, down: &Downstream, now: 
         position,
         name: route.name.to_string(),
         rule: place_of(&route.rule),
-        root: route.rule.root.as_ref().map(|(object, path)| format!("{object} {path}")),
+        root: route.rule.root.as_deref().map(|(object, path)| format!("{object} {path}")),
         matched: route.matches.to_string(),
         words: in_words(route),
         edits: Vec::new(),
@@ -282,7 +282,7 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
         }
     };
     let view = slot.view.load();
-    told.balancing = words::balancing(&view, destination.hash.as_ref());
+    told.balancing = words::balancing(&view, destination.hash.as_deref());
     let hashed = match (step, &view.policy.lb, &destination.hash) {
         (Step::Try(attempt), crate::balance::Lb::RingHash { .. } | crate::balance::Lb::Maglev { .. }, Some(_)) => Some(attempt.member.clone()),
         _ => None,

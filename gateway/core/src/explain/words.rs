@@ -90,10 +90,10 @@ fn differences(of: &str, before: &HeaderMap, after: &HeaderMap, edits: &mut Vec<
 /// Faults, cross-origin rules, timeouts, retries and mirrors of a route.
 pub(super) fn in_words(route: &Route) -> Vec<String> {
     let mut words = Vec::new();
-    if let Some(delay) = &route.fault.delay {
+    if let Some(delay) = route.fault.as_ref().and_then(|fault| fault.delay.as_ref()) {
         words.push(format!("{} wait {} before anything is tried (fault)", requests(delay.share), span(delay.fixed)));
     }
-    if let Some(abort) = &route.fault.abort {
+    if let Some(abort) = route.fault.as_ref().and_then(|fault| fault.abort.as_ref()) {
         let status = match abort.status {
             AbortStatus::Http(status) => status.as_str().to_owned(),
             AbortStatus::Grpc(status) => format!("gRPC status {status}"),

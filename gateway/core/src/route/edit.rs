@@ -1,6 +1,7 @@
 //! What a route changes in a request's or a response's head, as values (V-45 to V-49, V-51).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -28,8 +29,13 @@ impl EditError {
 }
 
 /// Header edits of one level. Removals come first, then all `set`, then all `add`, each in order of names (V-45).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderEdits {
+///
+/// Most rules have none, so that what is not there takes one word.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct HeaderEdits(Option<Box<Edits>>);
+
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Edits {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, Value)>,
     add: Vec<(HeaderName, Value)>,
@@ -49,14 +55,60 @@ impl HeaderEdits {
         let authority =
             |map: &std::collections::BTreeMap<String, String>| map.iter().find(|(name, _)| is_authority(name)).map(|(_, value)| value.clone());
         let authority = authority(&operations.set).filter(|a| !a.is_empty()).or_else(|| authority(&operations.add)).filter(|a| !a.is_empty());
-        let mut edits = Self::read(operations, is_authority)?;
-        edits.authority = authority.map(Box::from);
-        Ok(edits)
+        let edits = Edits::read(operations, is_authority)?;
+        Ok(Self::of(Edits { authority: authority.map(Box::from), ..edits }))
     }
     /// Edits of a response.
     pub fn response(operations: Option<&HeaderOperations>) -> Result<Self, EditError> {
-        operations.map_or_else(|| Ok(Self::default()), |operations| Self::read(operations, |_| false))
+        operations.map_or_else(|| Ok(Self::default()), |operations| Edits::read(operations, |_| false).map(Self::of))
     }
+    fn of(edits: Edits) -> Self {
+        Self((edits != Edits::default()).then(|| Box::new(edits)))
+    }
+    /// One level made of two: this one's operations, then `later`'s, as Istio joins rule and single destination (V-46).
+    #[must_use]
+    pub fn followed_by(self, later: &Self) -> Self {
+        match (self.0, &later.0) {
+            (own, None) => Self(own),
+            (None, Some(_)) => later.clone(),
+            (Some(mut own), Some(later)) => {
+                own.follow(later);
+                Self(Some(own))
+            }
+        }
+    }
+    /// True where nothing is edited.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+    /// The authority that these edits give to a request.
+    pub fn authority(&self) -> Option<&str> {
+        self.0.as_ref()?.authority.as_deref()
+    }
+    /// Edits a request's fields; the authority is the caller's to change, see [`authority`].
+    pub fn apply_to_request(&self, headers: &mut HeaderMap, facts: &Facts<'_>) {
+        self.apply(headers, |format, headers| format.render(facts, &Fields { request: headers, response: None }));
+    }
+    /// Edits a response's fields, reading those of the request where a format names them.
+    pub fn apply_to_response(&self, status: u16, headers: &mut HeaderMap, request: &HeaderMap, facts: &Facts<'_>) {
+        self.apply(headers, |format, headers| format.render(facts, &Fields { request, response: Some((status, headers)) }));
+    }
+    fn apply(&self, headers: &mut HeaderMap, render: impl Fn(&Format, &HeaderMap) -> Vec<u8>) {
+        if let Some(edits) = &self.0 {
+            edits.apply(headers, render);
+        }
+    }
+}
+
+impl fmt::Debug for HeaderEdits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let none = Edits::default();
+        let Edits { remove, set, add, authority } = self.0.as_deref().unwrap_or(&none);
+        f.debug_struct("HeaderEdits").field("remove", remove).field("set", set).field("add", add).field("authority", authority).finish()
+    }
+}
+
+impl Edits {
     fn read(operations: &HeaderOperations, skip: impl Fn(&str) -> bool) -> Result<Self, EditError> {
         let list = |kind: &str, map: &std::collections::BTreeMap<String, String>| -> Result<Vec<(HeaderName, Value)>, EditError> {
             let mut list = Vec::with_capacity(map.len());
@@ -80,30 +132,13 @@ impl HeaderEdits {
         let remove = names.map(|(i, name)| header_name(name).map_err(|e| EditError::new(format!("remove[{i}]"), e))).collect::<Result<_, _>>()?;
         Ok(Self { remove, set: list("set", &operations.set)?, add: list("add", &operations.add)?, authority: None })
     }
-    /// One level made of two: this one's operations, then `later`'s, as Istio joins rule and single destination (V-46).
-    #[must_use]
-    pub fn followed_by(mut self, later: &Self) -> Self {
+    fn follow(&mut self, later: &Self) {
         self.remove.extend(later.remove.iter().cloned());
         self.set.extend(later.set.iter().cloned());
         self.add.extend(later.add.iter().cloned());
-        self.authority = self.authority.or_else(|| later.authority.clone());
-        self
-    }
-    /// True where nothing is edited.
-    pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty() && self.authority.is_none()
-    }
-    /// The authority that these edits give to a request.
-    pub fn authority(&self) -> Option<&str> {
-        self.authority.as_deref()
-    }
-    /// Edits a request's fields; the authority is the caller's to change, see [`authority`].
-    pub fn apply_to_request(&self, headers: &mut HeaderMap, facts: &Facts<'_>) {
-        self.apply(headers, |format, headers| format.render(facts, &Fields { request: headers, response: None }));
-    }
-    /// Edits a response's fields, reading those of the request where a format names them.
-    pub fn apply_to_response(&self, status: u16, headers: &mut HeaderMap, request: &HeaderMap, facts: &Facts<'_>) {
-        self.apply(headers, |format, headers| format.render(facts, &Fields { request, response: Some((status, headers)) }));
+        if self.authority.is_none() {
+            self.authority.clone_from(&later.authority);
+        }
     }
     fn apply(&self, headers: &mut HeaderMap, render: impl Fn(&Format, &HeaderMap) -> Vec<u8>) {
         for name in &self.remove {
@@ -231,145 +266,4 @@ impl DirectResponse {
 }
 
 #[cfg(test)]
-mod tests {
-    use isthmus_config::istio::virtual_service::HttpMatchRequest;
-
-    use super::super::format::tests::FACTS;
-    use super::*;
-
-    fn edits(spec: &str) -> Result<HeaderEdits, EditError> {
-        HeaderEdits::request(Some(&serde_json::from_str(spec).expect("operations in JSON")))
-    }
-
-    fn fields(list: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in list {
-            headers.append(*name, value.parse().unwrap());
-        }
-        headers
-    }
-
-    fn check(about: &str, levels: &[HeaderEdits], sent: &[(&'static str, &str)], want: &[(&'static str, &str)]) {
-        let mut headers = fields(sent);
-        for level in levels {
-            level.apply_to_request(&mut headers, &FACTS);
-        }
-        assert_eq!(headers, fields(want), "{about}");
-    }
-
-    #[test]
-    fn one_level_removes_then_sets_then_adds_v45() {
-        for (about, spec, sent, want) in [
-            ("set replaces all", r#"{"set": {"x": "n"}}"#, &[("x", "1"), ("x", "2")][..], &[("x", "n")][..]),
-            ("add appends", r#"{"add": {"x": "2"}}"#, &[("x", "1")], &[("x", "1"), ("x", "2")]),
-            ("remove first", r#"{"remove": ["x"], "add": {"x": "2"}}"#, &[("x", "1")], &[("x", "2")]),
-            ("set before add", r#"{"set": {"x": "a"}, "add": {"x": "b"}}"#, &[("x", "1")], &[("x", "a"), ("x", "b")]),
-            ("names in any case", r#"{"set": {"X-A": "n"}, "remove": ["Y"]}"#, &[("x-a", "1"), ("y", "1")], &[("x-a", "n")]),
-            ("an empty value does nothing", r#"{"set": {"x": ""}, "add": {"y": ""}}"#, &[("x", "1")], &[("x", "1")]),
-            (
-                "a format",
-                r#"{"set": {"x": "%REQ(y)%-%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "z": "100%%"}}"#,
-                &[("y", "1")],
-                &[("y", "1"), ("x", "1-1.2.3.4"), ("z", "100%")],
-            ),
-            ("a format reads what was there before", r#"{"set": {"x": "new", "y": "%REQ(x)%"}}"#, &[("x", "old")], &[("x", "new"), ("y", "old")]),
-            ("a format without value does nothing", r#"{"set": {"x": "%REQ(none)%"}}"#, &[("x", "1")], &[("x", "1")]),
-        ] {
-            check(about, &[edits(spec).unwrap()], sent, want);
-        }
-    }
-
-    #[test]
-    fn two_levels_v46() {
-        let rule = edits(r#"{"set": {"x": "r"}, "add": {"y": "r"}}"#).unwrap();
-        let destination = edits(r#"{"set": {"x": "d"}, "remove": ["y"]}"#).unwrap();
-        check("Ex 42: one destination", &[rule.clone().followed_by(&destination)], &[("y", "1")], &[("x", "d"), ("y", "r")]);
-        check("Ex 43: several", &[destination, rule], &[("y", "1")], &[("x", "r"), ("y", "r")]);
-    }
-
-    #[test]
-    fn authorities_v47() {
-        let named = |a: &str| edits(&format!(r#"{{"set": {{":authority": "{a}"}}}}"#)).unwrap();
-        let both = edits(r#"{"set": {"Host": "set"}, "add": {":authority": "add"}}"#).unwrap();
-        let rewrite = Rewrite::new(&HttpRewrite { authority: "rewrite".into(), ..HttpRewrite::default() }).unwrap();
-        let none = HeaderEdits::default();
-        for (about, rewrite, rule, destination, want) in [
-            ("rewrite first", Some(&rewrite), &named("rule"), &named("destination"), Some("rewrite")),
-            ("then the rule", None, &named("rule"), &named("destination"), Some("rule")),
-            ("set before add", None, &both, &none, Some("set")),
-            ("then the destination", None, &none, &named("destination"), Some("destination")),
-            ("none", None, &none, &none, None),
-        ] {
-            assert_eq!(authority(rewrite, rule, destination), want, "{about}");
-        }
-        assert_eq!(named("rule").followed_by(&named("destination")).authority(), Some("rule"));
-    }
-
-    #[test]
-    fn what_cannot_be_edited_is_named() {
-        for (spec, field) in [
-            (r#"{"set": {"a b": "x"}}"#, "set.a b"),
-            (r#"{"add": {"x": "%NO_SUCH%"}}"#, "add.x"),
-            (r#"{"add": {"x": "50%"}}"#, "add.x"),
-            (r#"{"remove": ["x", "host"]}"#, "remove[1]"),
-            (r#"{"set": {":path": "/"}}"#, "set.:path"),
-        ] {
-            assert_eq!(edits(spec).map_err(|e| e.field), Err(field.to_owned()));
-        }
-        let host = serde_json::from_str(r#"{"set": {"host": "x"}}"#).unwrap();
-        assert!(HeaderEdits::response(Some(&host)).is_err(), "1.4: a response has no host");
-    }
-
-    #[test]
-    fn rewrites_v48_v49() {
-        for (about, matched, rewrite, path, query, want) in [
-            ("Ex 34", r#"{"uri": {"prefix": "/foo"}}"#, r#"{"uri": "/"}"#, "/foo/bar", Some("q=1"), "//bar?q=1"),
-            ("Ex 35", r#"{"uri": {"prefix": "/foo/"}}"#, r#"{"uri": "/"}"#, "/foo/bar", None, "/bar"),
-            ("Ex 36", r#"{"uri": {"exact": "/foo"}}"#, r#"{"uri": "/x"}"#, "/foo", Some("q=1"), "/x?q=1"),
-            (
-                "Ex 37",
-                r#"{"uri": {"prefix": "/svc"}}"#,
-                r#"{"uriRegexRewrite": {"match": "^/svc/([^/]+)(/.*)$", "rewrite": "\\2"}}"#,
-                "/svc/a/b",
-                None,
-                "/b",
-            ),
-            (
-                "a question mark of its own",
-                "{}",
-                r#"{"uriRegexRewrite": {"match": "^/svc/([^/]+)(/.*)$", "rewrite": "\\2?"}}"#,
-                "/svc/a/b",
-                None,
-                "/b?",
-            ),
-            ("regex: the whole path", r#"{"uri": {"regex": "/r/.*"}}"#, r#"{"uri": "/whole"}"#, "/r/x", Some("q=1"), "/whole?q=1"),
-            ("no uri: the slash at the front", "{}", r#"{"uri": "/whole"}"#, "/r/x", None, "/wholer/x"),
-            ("any case", r#"{"uri": {"prefix": "/FOO"}, "ignoreUriCase": true}"#, r#"{"uri": "/x"}"#, "/foo/bar", None, "/x/bar"),
-            ("no match of the pattern", "{}", r#"{"uriRegexRewrite": {"match": "^/no", "rewrite": "/x"}}"#, "/svc", None, "/svc"),
-        ] {
-            let matched: HttpMatchRequest = serde_json::from_str(matched).unwrap();
-            let matched = Match::compile(&matched).unwrap();
-            let rewrite = Rewrite::new(&serde_json::from_str(rewrite).unwrap()).unwrap();
-            let headers = HeaderMap::new();
-            let head = Head { method: "GET", scheme: "http", authority: "a", path, query, headers: &headers };
-            assert_eq!(rewrite.target(&head, &matched).as_deref(), Some(want), "{about}");
-        }
-        let authority_only = Rewrite::new(&HttpRewrite { authority: "b".into(), ..HttpRewrite::default() }).unwrap();
-        let headers = HeaderMap::new();
-        let head = Head { method: "GET", scheme: "http", authority: "a", path: "/a", query: None, headers: &headers };
-        assert_eq!(authority_only.target(&head, &Match::any()), None);
-    }
-
-    #[test]
-    fn direct_responses_v51() {
-        for (spec, want) in [
-            (r#"{"status": 418, "body": {"string": "short"}}"#, Some((418, &b"short"[..]))),
-            (r#"{"status": 200, "body": {"bytes": "AAE="}}"#, Some((200, &[0, 1]))),
-            (r#"{"status": 503}"#, Some((503, b""))),
-            (r#"{"status": 70000}"#, None),
-        ] {
-            let got = DirectResponse::new(&serde_json::from_str(spec).unwrap());
-            assert_eq!(got.ok().map(|r| (r.status.as_u16(), r.body.to_vec())), want.map(|(s, b)| (s, b.to_vec())), "{spec}");
-        }
-    }
-}
+mod tests;

@@ -135,7 +135,7 @@ impl RouteDump {
             request_headers: edits(&route.request_headers),
             response_headers: edits(&route.response_headers),
             cors: route.cors.as_ref().map(|c| format!("{c:?}")),
-            fault: (route.fault != crate::policy::Fault::default()).then(|| format!("{:?}", route.fault)),
+            fault: route.fault.as_ref().map(|fault| format!("{fault:?}")),
             ..Self::default()
         };
         match &route.action {
@@ -172,7 +172,7 @@ fn retries(policy: &crate::policy::RetryPolicy) -> String {
 }
 
 fn rule(origin: &RuleOrigin) -> String {
-    match &origin.root {
+    match origin.root.as_deref() {
         Some((root, path)) => format!("{} {} through {root} {path}", origin.object, origin.path),
         None => format!("{} {}", origin.object, origin.path),
     }

@@ -15,7 +15,7 @@ use isthmus_config::name::Hostname;
 use isthmus_config::object::{ObjectRef, Origin, Spot};
 use serde::Serialize;
 
-use crate::balance::{BackendKey, Slot};
+use crate::balance::{BackendKey, HashKey, Slot};
 use crate::model::Protocol;
 use crate::policy::{Cors, Fault, Mirror, RetryPolicy, RouteTimeout};
 use crate::route::{DirectResponse, HeaderEdits, HostTable, Match, Redirect, Rewrite};
@@ -145,7 +145,7 @@ pub struct RuleOrigin {
     /// Where the object stands.
     pub origin: Origin,
     /// The root VirtualService and its rule, where a delegate supplied this one (V-60).
-    pub root: Option<(ObjectRef, Arc<str>)>,
+    pub root: Option<Box<(ObjectRef, Arc<str>)>>,
 }
 
 impl RuleOrigin {
@@ -171,9 +171,9 @@ pub struct Route {
     /// Edits of the response, rule level; also of redirects and direct responses.
     pub response_headers: HeaderEdits,
     /// Cross-origin rules.
-    pub cors: Option<Cors>,
+    pub cors: Option<Box<Cors>>,
     /// Faults injected before anything is tried.
-    pub fault: Fault,
+    pub fault: Option<Box<Fault>>,
 }
 
 /// What a route does.
@@ -193,22 +193,22 @@ pub struct Forward {
     /// Where to, with weights; never empty.
     pub destinations: Destinations,
     /// Path and authority edits.
-    pub rewrite: Option<Rewrite>,
+    pub rewrite: Option<Box<Rewrite>>,
     /// How long the answer may take.
     pub timeout: RouteTimeout,
     /// When it is tried again.
     pub retry: RetryPolicy,
     /// Who gets a copy.
-    pub mirrors: Vec<Mirror<Destination>>,
+    pub mirrors: Box<[Mirror<Destination>]>,
 }
 
 /// Destinations drawn by weight (V-22, V-23).
 #[derive(Clone, Debug)]
 pub struct Destinations {
     /// The destinations with a share.
-    pub list: Vec<Destination>,
+    pub list: Box<[Destination]>,
     /// Running sums of the weights, for the draw.
-    pub sums: Vec<u64>,
+    pub sums: Box<[u64]>,
     /// The rule names one destination: what it says of headers and retries is read so, however many have a share (V-35, V-46).
     pub single: bool,
 }
@@ -227,7 +227,7 @@ impl Destinations {
                 Some(*sum)
             })
             .collect();
-        Self { list, sums, single }
+        Self { list: list.into(), sums, single }
     }
     /// Draws one and says its position; `random` is any number.
     pub fn draw(&self, random: u64) -> Option<(usize, &Destination)> {
@@ -261,7 +261,7 @@ pub struct Destination {
     /// Edits of the response, destination level.
     pub response_headers: HeaderEdits,
     /// Which text of the request decides among endpoints, where the backend hashes (D-31).
-    pub hash: Option<crate::balance::HashKey>,
+    pub hash: Option<Box<HashKey>>,
 }
 
 /// A byte stream's way.
