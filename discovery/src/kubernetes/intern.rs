@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use isthmus_config::object::Labels;
-use isthmus_core::join::Container;
+use isthmus_core::join::NamedPorts;
 
 /// Texts and label sets in use. What nobody else holds any more is swept out when the number has doubled.
 #[derive(Debug, Default)]
 pub struct Interner {
     texts: HashSet<Arc<str>>,
     labels: HashSet<Arc<Labels>>,
-    ports: HashSet<Arc<[Container]>>,
+    ports: HashSet<NamedPorts>,
     swept: usize,
 }
 
@@ -39,14 +39,13 @@ impl Interner {
         shared
     }
 
-    /// The shared form of a pod's named ports.
-    pub fn ports(&mut self, ports: Vec<Container>) -> Arc<[Container]> {
-        if let Some(shared) = self.ports.get(&ports[..]) {
+    /// The shared form of the ports of a pod or slice.
+    pub fn ports(&mut self, ports: NamedPorts) -> NamedPorts {
+        if let Some(shared) = self.ports.get(&ports) {
             return shared.clone();
         }
-        let shared: Arc<[Container]> = ports.into();
-        self.ports.insert(shared.clone());
-        shared
+        self.ports.insert(ports.clone());
+        ports
     }
 
     fn sweep(&mut self) {
@@ -54,7 +53,7 @@ impl Interner {
             return;
         }
         self.labels.retain(|l| Arc::strong_count(l) > 1);
-        self.ports.retain(|p| Arc::strong_count(p) > 1);
+        self.ports.retain(|p| p.holders() > 1);
         self.texts.retain(|t| Arc::strong_count(t) > 1);
         self.swept = self.texts.len() + self.labels.len();
     }

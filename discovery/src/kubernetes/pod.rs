@@ -2,7 +2,7 @@
 
 use isthmus_config::kubernetes::Pod;
 use isthmus_config::object::Object;
-use isthmus_core::join::{Container, PodFact};
+use isthmus_core::join::{NamedPort, PodFact};
 
 use super::Interner;
 
@@ -13,11 +13,11 @@ pub(super) fn fact(object: &Object<Pod>, interner: &mut Interner) -> Option<PodF
         return None;
     }
     let named = pod.ports.iter().filter(|p| !p.name.is_empty());
-    let ports: Vec<Container> = named.map(|p| Container { name: interner.text(&p.name), port: p.container_port }).collect();
+    let ports = named.map(|p| NamedPort { name: interner.text(&p.name), port: p.container_port }).collect();
     let ports = interner.ports(ports);
     Some(PodFact {
         namespace: interner.text(&meta.namespace),
-        name: interner.text(&meta.name),
+        name: meta.name.clone(),
         labels: interner.labels(&meta.labels),
         addresses: pod.ips.iter().filter_map(|ip| ip.parse().ok()).collect(),
         node: interner.text(&pod.node_name),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use isthmus_config::kubernetes::{EndpointSlice, SliceEndpoint as Written};
 use isthmus_config::object::{Kind, Object, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
-use isthmus_core::join::{Condition, SliceEndpoint, SliceFact};
+use isthmus_core::join::{Condition, NamedPort, SliceEndpoint, SliceFact};
 
 use super::Interner;
 
@@ -22,7 +22,8 @@ pub(super) fn fact(object: &Object<EndpointSlice>, interner: &mut Interner) -> O
     }
     let namespace = interner.text(&meta.namespace);
     let service = interner.text(meta.labels.get(SERVICE).filter(|s| !s.is_empty())?);
-    let ports = slice.ports.iter().filter_map(|p| Some((interner.text(&p.name), p.port.filter(|n| *n > 0)?))).collect();
+    let ports = slice.ports.iter().filter_map(|p| Some(NamedPort { name: interner.text(&p.name), port: p.port.filter(|n| *n > 0)? })).collect();
+    let ports = interner.ports(ports);
     let endpoints = slice.endpoints.iter().flat_map(|e| endpoints(e, interner)).collect();
     Some(SliceFact { object: Arc::new(ObjectRef::new(Kind::EndpointSlice, namespace, meta.name.clone())), service, ports, endpoints })
 }
@@ -40,7 +41,7 @@ pub(super) fn of_names(object: &Object<EndpointSlice>) -> Option<Problem> {
 fn endpoints(written: &Written, interner: &mut Interner) -> Vec<SliceEndpoint> {
     let conditions = written.conditions;
     let condition = Condition { ready: conditions.ready, serving: conditions.serving, terminating: conditions.terminating };
-    let pod = written.target_ref.as_ref().filter(|t| &*t.kind == "Pod").map(|t| interner.text(&t.name));
+    let pod = written.target_ref.as_ref().filter(|t| &*t.kind == "Pod").map(|t| t.name.clone());
     let node = (!written.node_name.is_empty()).then(|| interner.text(&written.node_name));
     let addresses = written.addresses.iter().filter_map(|a| a.parse().ok());
     addresses.map(|address| SliceEndpoint { address, condition, pod: pod.clone(), node: node.clone() }).collect()

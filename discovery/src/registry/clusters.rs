@@ -11,7 +11,6 @@ use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, Labels, ObjectRef};
 use isthmus_core::join::{self, ByName, Cluster, Node, Pod, PodFact, ServiceFact, SliceFact};
 use isthmus_core::model::Workload;
-use smallvec::SmallVec;
 use tracing::info;
 
 use super::Registry;
@@ -24,25 +23,26 @@ pub(super) struct ClusterState {
     waiting: Option<Cluster>,
     /// The service that each slice belongs to, by the slice's name.
     service_by_slice: ByName<Arc<str>>,
-    /// Services whose slices name a pod that has not been seen, by that pod; else the pod itself knows them.
-    awaited: ByName<SmallVec<[Arc<str>; 1]>>,
-    /// Services whose slices hold addresses that name no pod.
-    podless: ByName<()>,
 }
 
 impl ClusterState {
     pub(super) fn new(id: ClusterId) -> Self {
-        Self { waiting: Some(Cluster::new(id)), service_by_slice: ByName::default(), awaited: ByName::default(), podless: ByName::default() }
+        Self { waiting: Some(Cluster::new(id)), service_by_slice: ByName::default() }
+    }
+
+    /// Namespace and name of a slice as they are held.
+    pub(super) fn slice(&self, namespace: &str, name: &str) -> Option<(&Arc<str>, &Arc<str>)> {
+        self.service_by_slice.key(namespace, name)
+    }
+
+    /// Namespace and name of every slice.
+    pub(super) fn slices(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.service_by_slice.iter().map(|(namespace, name, _)| (namespace, name))
     }
 
     /// The cluster while its first list is under way.
     pub(super) fn waiting(&self) -> Option<&Cluster> {
         self.waiting.as_ref()
-    }
-
-    /// Namespace and name of the services whose slices hold addresses that name no pod.
-    pub(super) fn podless(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
-        self.podless.iter().map(|(namespace, name, ())| (namespace, name))
     }
 }
 
@@ -67,7 +67,7 @@ impl Registry {
             return;
         }
         let Some(mut cluster) = self.states.get_mut(id).and_then(|s| s.waiting.take()) else { return };
-        cluster.look_for_pods();
+        cluster.show();
         info!(cluster = %id, services = cluster.services().iter().count(), pods = cluster.pods().count(), "cluster listed");
         let rank = self.rank(id);
         let place = self.clusters.iter().filter(|c| self.rank(&c.id) < rank).count();
@@ -149,7 +149,7 @@ impl Registry {
         self.touch_gateways(id, old.as_deref(), None);
     }
 
-    pub(super) fn take_slice(&mut self, id: &ClusterId, slice: Arc<SliceFact>) {
+    pub(super) fn take_slice(&mut self, id: &ClusterId, slice: &SliceFact) {
         let (namespace, name, service) = (&slice.object.namespace, &slice.object.name, &slice.service);
         let Some(state) = self.states.get_mut(id) else { return };
         let before = state.service_by_slice.insert(namespace.clone(), name.clone(), service.clone());
@@ -158,12 +158,7 @@ impl Registry {
             self.drop_slice_of(id, namespace, name, &other);
         }
         let Some((cluster, shown)) = self.cluster(id) else { return };
-        if cluster.slices(namespace, service).contains(&slice) {
-            return;
-        }
-        let old = cluster.put_slice(slice.clone());
-        self.index(id, namespace, service, old.as_deref(), Some(&slice));
-        if shown {
+        if cluster.put_slice(slice) && shown {
             self.touch(namespace, service);
         }
     }
@@ -175,63 +170,8 @@ impl Registry {
 
     fn drop_slice_of(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>, service: &Arc<str>) {
         let Some((cluster, _)) = self.cluster(id) else { return };
-        let Some(old) = cluster.remove_slice(namespace, service, name) else { return };
-        self.index(id, namespace, service, Some(&old), None);
-        self.touch(namespace, service);
-    }
-
-    /// Brings the indexes of one service in line with its slices, of which `old` gave way to `new`.
-    ///
-    /// Only what one of the two names can differ, and the other slices are walked only for what `old` alone names: a list of
-    /// a service's slices costs as much as it is long.
-    fn index(&mut self, id: &ClusterId, namespace: &Arc<str>, service: &Arc<str>, old: Option<&SliceFact>, new: Option<&SliceFact>) {
-        let shown = self.clusters.iter_mut().find(|c| c.id == *id);
-        let is_shown = shown.is_some();
-        let Some(state) = self.states.get_mut(id) else { return };
-        let ClusterState { waiting, awaited, podless, .. } = state;
-        let Some(cluster) = shown.or(waiting.as_mut()) else { return };
-        let (had, has) = (|| old.into_iter().flat_map(|s| &s.endpoints), || new.into_iter().flat_map(|s| &s.endpoints));
-        let mut gone: BTreeSet<Option<Arc<str>>> = had().map(|e| e.pod.clone()).collect();
-        if !gone.is_empty() {
-            for endpoint in cluster.slices(namespace, service).iter().flat_map(|s| &s.endpoints) {
-                gone.remove(&endpoint.pod);
-            }
-        }
-        for pod in gone {
-            let Some(pod) = pod else {
-                podless.remove(namespace, service);
-                continue;
-            };
-            if cluster.change_services(namespace, &pod, |services| services.retain(|s| s != service)) {
-                continue;
-            }
-            if let Some(services) = awaited.get_mut(namespace, &pod) {
-                services.retain(|s| s != service);
-                if services.is_empty() {
-                    awaited.remove(namespace, &pod);
-                }
-            }
-        }
-        let mut unheard = false;
-        for endpoint in has() {
-            let Some(pod) = &endpoint.pod else {
-                podless.entry(namespace.clone(), service.clone());
-                unheard |= cluster.hold(endpoint.address);
-                continue;
-            };
-            let add = |services: &mut SmallVec<[Arc<str>; 1]>| {
-                if !services.contains(service) {
-                    services.push(service.clone());
-                }
-            };
-            if !cluster.change_services(namespace, pod, add) {
-                add(awaited.entry(namespace.clone(), pod.clone()));
-            }
-        }
-        had().filter(|e| e.pod.is_none()).for_each(|e| cluster.release(e.address));
-        // All addresses of a first list are looked at when the cluster is shown.
-        if unheard && is_shown {
-            cluster.look_for_pods();
+        if cluster.remove_slice(namespace, service, name) {
+            self.touch(namespace, service);
         }
     }
 
@@ -243,14 +183,9 @@ impl Registry {
         }
         let mut workload = fact.workload();
         if shown {
-            workload = join::placed(cluster, &workload, fact.addresses.first().copied(), &mesh);
+            workload = join::placed(cluster, &workload, fact.addresses.first(), &mesh);
         }
-        let mut pod = Pod::new(fact, Arc::new(workload));
-        if let Some(state) = self.states.get_mut(id) {
-            pod.services.extend(state.awaited.remove(&fact.namespace, &fact.name).into_iter().flatten());
-        }
-        let Some((cluster, _)) = self.cluster(id) else { return };
-        let old = cluster.put_pod(pod);
+        let old = cluster.put_pod(Pod::new(fact, Arc::new(workload)));
         if shown {
             self.touch_pod(id, &fact.namespace, &fact.name, old.as_ref());
         }
@@ -259,9 +194,6 @@ impl Registry {
     pub(super) fn drop_pod(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>) {
         let Some((cluster, shown)) = self.cluster(id) else { return };
         let Some(old) = cluster.remove_pod(namespace, name) else { return };
-        if let Some(state) = self.states.get_mut(id).filter(|_| !old.services.is_empty()) {
-            *state.awaited.entry(namespace.clone(), name.clone()) = old.services.clone();
-        }
         if shown {
             self.touch_pod(id, namespace, name, Some(&old));
         }
@@ -270,15 +202,10 @@ impl Registry {
     /// Touches the services whose slices name the pod or hold its address, and the ServiceEntries that select it.
     pub(super) fn touch_pod(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>, old: Option<&Pod>) {
         let Some(cluster) = self.clusters.iter().find(|c| c.id == *id) else { return };
-        let Some(state) = self.states.get(id) else { return };
         let both = || old.into_iter().chain(cluster.pods().get(namespace, name));
-        let mut services: BTreeSet<(Arc<str>, Arc<str>)> = both().flat_map(|p| &p.services).map(|s| (namespace.clone(), s.clone())).collect();
-        let held: Vec<IpAddr> = both().flat_map(|p| p.addresses.iter().copied()).filter(|a| cluster.holds(*a)).collect();
-        if !held.is_empty() {
-            let endpoints = |ns: &str, name: &str| cluster.slices(ns, name).iter().flat_map(|s| &s.endpoints);
-            let holds = |ns: &str, name: &str| endpoints(ns, name).any(|e| e.pod.is_none() && held.contains(&e.address));
-            services.extend(state.podless.iter().filter(|(ns, name, ())| holds(ns, name)).map(|(ns, name, ())| (ns.clone(), name.clone())));
-        }
+        let mut services: BTreeSet<(Arc<str>, Arc<str>)> = both().flat_map(|p| p.services()).map(|s| (namespace.clone(), s.clone())).collect();
+        let addresses: Vec<IpAddr> = both().flat_map(|p| p.addresses.iter()).collect();
+        services.extend(cluster.holding(&addresses));
         let labels: Vec<Labels> = both().map(|p| (*p.workload.labels).clone()).collect();
         for (ns, name) in services {
             self.touch(&ns, &name);
@@ -312,6 +239,6 @@ impl Registry {
 
 /// What a pod's endpoints share, where that differs from what they did: its place became known, or another.
 pub(super) fn moved(cluster: &Cluster, pod: &Pod, mesh: &join::Mesh) -> Option<Arc<Workload>> {
-    let now = join::placed(cluster, &pod.workload, pod.addresses.first().copied(), mesh);
+    let now = join::placed(cluster, &pod.workload, pod.addresses.first(), mesh);
     (now != *pod.workload).then(|| Arc::new(now))
 }

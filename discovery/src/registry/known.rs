@@ -1,6 +1,6 @@
-//! The names of a partition's objects: what a list did not name is told by comparing two of these.
+//! The names of objects: what a list did not name is told by comparing two of these.
 //!
-//! There are as many as there are pods, so a name is held, not copied, and not the object's kind beside it.
+//! There may be as many as there are pods, so a name is held, not copied, and not the object's kind beside it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,27 +13,32 @@ pub(super) struct Known(HashMap<Arc<str>, HashSet<Arc<str>>>);
 
 impl Known {
     /// Adds an object.
-    pub(super) fn insert(&mut self, namespace: &Arc<str>, name: &Arc<str>) {
-        match self.0.get_mut(namespace) {
-            Some(names) => drop(names.insert(name.clone())),
-            None => drop(self.0.insert(namespace.clone(), HashSet::from([name.clone()]))),
+    pub(super) fn insert(&mut self, object: &ObjectRef) {
+        match self.0.get_mut(&object.namespace) {
+            Some(names) => drop(names.insert(object.name.clone())),
+            None => drop(self.0.insert(object.namespace.clone(), HashSet::from([object.name.clone()]))),
         }
     }
 
-    /// False where it was not there.
-    pub(super) fn remove(&mut self, object: &ObjectRef) -> bool {
-        let Some(names) = self.0.get_mut(&object.namespace) else { return false };
-        let was = names.remove(&object.name);
-        if names.is_empty() {
-            self.0.remove(&object.namespace);
+    /// Takes an object out.
+    pub(super) fn remove(&mut self, object: &ObjectRef) {
+        if let Some(names) = self.0.get_mut(&object.namespace) {
+            names.remove(&object.name);
+            if names.is_empty() {
+                self.0.remove(&object.namespace);
+            }
         }
-        was
     }
 
-    /// The object's namespace and name as they are held here.
-    pub(super) fn get(&self, object: &ObjectRef) -> Option<(&Arc<str>, &Arc<str>)> {
+    /// True where it is there.
+    pub(super) fn contains(&self, object: &ObjectRef) -> bool {
+        self.0.get(&object.namespace).is_some_and(|names| names.contains(&object.name))
+    }
+
+    /// The object by the names that are held here.
+    pub(super) fn get(&self, object: &ObjectRef) -> Option<ObjectRef> {
         let (namespace, names) = self.0.get_key_value(&object.namespace)?;
-        Some((namespace, names.get(&object.name)?))
+        Some(ObjectRef::new(object.kind, namespace.clone(), names.get(&object.name)?.clone()))
     }
 
     /// All of them, as objects of a kind.

@@ -10,6 +10,7 @@ mod copies;
 mod documents;
 mod followed;
 mod known;
+mod lists;
 mod namespaces;
 mod networks;
 mod ourselves;
@@ -35,13 +36,13 @@ use tracing::info;
 
 use crate::probe::{Entry, Targets};
 use crate::settings::Settings;
-use crate::source::{Event, Fact, Partition, SourceId, Status};
+use crate::source::{Event, SourceId, Status};
 
 use clusters::ClusterState;
 use copies::Copies;
 use followed::Followed;
-use known::Known;
-use overlap::{Left, Overlap};
+use lists::PartitionState;
+use overlap::Overlap;
 use place::place;
 pub use probing::Probed;
 use standing::Past;
@@ -91,24 +92,6 @@ pub struct Registry {
     dirty: BTreeSet<Hostname>,
     changes: Changes,
     world: Arc<World>,
-}
-
-#[derive(Clone, Debug)]
-struct PartitionState {
-    generation: u64,
-    status: Status,
-    /// Every object of the partition that is known.
-    known: Known,
-    /// Its last list was read from disk.
-    from_disk: bool,
-    /// While a list is under way: what it has named so far.
-    listing: Option<Known>,
-}
-
-impl PartitionState {
-    fn new(generation: u64) -> Self {
-        Self { generation, status: Status::Syncing, known: Known::default(), from_disk: false, listing: None }
-    }
 }
 
 impl Registry {
@@ -277,108 +260,6 @@ impl Registry {
         }
     }
 
-    fn begin_list(&mut self, partition: Partition) {
-        if !self.settings.clusters.contains(&partition.source.0) {
-            return;
-        }
-        let state = self.partitions.entry((partition.source, partition.kind)).or_insert_with(|| PartitionState::new(0));
-        if partition.generation < state.generation {
-            return;
-        }
-        state.generation = partition.generation;
-        state.listing = Some(Known::default());
-    }
-
-    /// The partition's state, unless the event is late.
-    fn partition(&mut self, partition: &Partition) -> Option<&mut PartitionState> {
-        let state = self.partitions.get_mut(&(partition.source.clone(), partition.kind))?;
-        (state.generation == partition.generation).then_some(state)
-    }
-
-    fn take(&mut self, partition: &Partition, fact: Fact) {
-        let Some(state) = self.partition(partition) else { return };
-        let object = fact.reference();
-        if let Some(listing) = &mut state.listing {
-            let (namespace, name) = state.known.get(&object).unwrap_or((&object.namespace, &object.name));
-            listing.insert(namespace, name);
-        }
-        if state.known.get(&object).is_none() {
-            state.known.insert(&object.namespace, &object.name);
-        }
-        if self.overlap.take(&partition.source, &fact) {
-            self.put(&partition.source, fact);
-        }
-    }
-
-    fn put(&mut self, source: &SourceId, fact: Fact) {
-        let id = &source.0;
-        match fact {
-            Fact::Istio(object, document) => self.take_document(source, object, document),
-            Fact::Service(service) => self.take_service(id, service),
-            Fact::Slice(slice) => self.take_slice(id, slice),
-            Fact::Pod(pod) => self.take_pod(id, &pod),
-            Fact::Node(name, node) => self.take_node(id, name, Some(node)),
-            Fact::Namespace(name, namespace) => self.take_namespace(id, name, Some(namespace)),
-        }
-    }
-
-    fn delete(&mut self, partition: &Partition, object: &ObjectRef) {
-        let Some(state) = self.partition(partition) else { return };
-        if let Some(listing) = &mut state.listing {
-            listing.remove(object);
-        }
-        if state.known.remove(object) {
-            self.forget(&partition.source, object);
-        }
-    }
-
-    fn forget(&mut self, source: &SourceId, object: &ObjectRef) {
-        self.object_problems.remove(&(source.clone(), object.clone()));
-        match self.overlap.forget(source, object) {
-            Left::Same => return,
-            Left::Other(fact) => return self.put(source, fact),
-            Left::Nothing => {}
-        }
-        let id = &source.0;
-        match object.kind {
-            Kind::Service => self.drop_service(id, &object.namespace, &object.name),
-            Kind::EndpointSlice => self.drop_slice(id, &object.namespace, &object.name),
-            Kind::Pod => self.drop_pod(id, &object.namespace, &object.name),
-            Kind::Node => self.take_node(id, object.name.clone(), None),
-            Kind::Namespace => self.take_namespace(id, object.name.clone(), None),
-            Kind::WorkloadEntry => self.put_workload_entry(id, object.clone(), None),
-            Kind::Gateway | Kind::VirtualService | Kind::DestinationRule | Kind::ServiceEntry | Kind::WorkloadGroup | Kind::EnvoyFilter => {
-                self.drop_document(object)
-            }
-            Kind::Secret => {}
-        }
-    }
-
-    fn end_list(&mut self, partition: &Partition) {
-        let Some(state) = self.partition(partition) else { return };
-        let was_lost = matches!(std::mem::replace(&mut state.status, Status::Live), Status::Stale { .. });
-        state.from_disk = partition.is_restored();
-        let Some(listing) = state.listing.take() else { return };
-        let gone: Vec<ObjectRef> = state.known.objects(partition.kind).filter(|object| listing.get(object).is_none()).collect();
-        state.known = listing;
-        for object in gone {
-            self.forget(&partition.source, &object);
-        }
-        if was_lost {
-            self.note_back(&partition.source);
-        }
-        self.show_if_listed(&partition.source.0);
-    }
-
-    fn keep(&mut self, partition: &Partition, object: &ObjectRef) {
-        if let Some(state) = self.partition(partition)
-            && let Some(listing) = &mut state.listing
-            && let Some((namespace, name)) = state.known.get(object)
-        {
-            listing.insert(namespace, name);
-        }
-    }
-
     fn join(&mut self, cluster: ClusterId, secret: Arc<str>) {
         self.secrets.insert(cluster.clone(), secret);
         if self.settings.clusters.contains(&cluster) {
@@ -393,12 +274,8 @@ impl Registry {
 
     fn remove_source(&mut self, source: &SourceId) {
         info!(%source, "source removed");
-        let kinds: Vec<_> = self.partitions.keys().filter(|(s, _)| s == source).cloned().collect();
-        for key in kinds {
-            if let Some(state) = self.partitions.remove(&key) {
-                state.known.objects(key.1).for_each(|object| self.forget(source, &object));
-            }
-        }
+        let kinds: Vec<Kind> = self.partitions.keys().filter(|(s, _)| s == source).map(|(_, kind)| *kind).collect();
+        kinds.into_iter().for_each(|kind| self.end_partition(source, kind));
         self.file_problems.retain(|(s, _), _| s != source);
         self.copies.forget(source);
         // What another source of the same cluster tells stays.

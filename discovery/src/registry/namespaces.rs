@@ -10,7 +10,7 @@ use std::sync::Arc;
 use isthmus_config::istio::ServiceEntry;
 use isthmus_config::name::{ClusterId, Hostname};
 use isthmus_config::object::{Labels, Object};
-use isthmus_core::join::{self, Namespace};
+use isthmus_core::join::{self, Cluster, Namespace};
 
 use super::Registry;
 use super::clusters::moved;
@@ -56,7 +56,7 @@ impl Registry {
         for workload in made {
             self.touch_pod(id, &workload.namespace, &workload.name, None);
         }
-        let podless = self.states.get(id).into_iter().flat_map(|state| state.podless());
+        let podless = self.clusters.iter().filter(|c| c.id == *id).flat_map(Cluster::podless);
         let podless: Vec<Hostname> = podless.map(|(namespace, name)| self.host(namespace, name)).collect();
         self.dirty.extend(podless);
         for (namespace, labels) in entries {

@@ -21,7 +21,7 @@ impl Registry {
         let node = node.or_else(|| pod.as_ref().map(|pod| pod.workload.node.clone()).filter(|node| !node.is_empty()));
         let at_node = node.as_ref().and_then(|node| cluster.nodes.get(node)).map(|node| node.locality.clone());
         let network = match &pod {
-            Some(pod) => join::network::of_pod(&pod.workload.labels, pod.addresses.first().copied(), cluster, &mesh),
+            Some(pod) => join::network::of_pod(&pod.workload.labels, pod.addresses.first(), cluster, &mesh),
             None => join::network::of_cluster(None, cluster, &mesh),
         };
         if node != self.settings.node {

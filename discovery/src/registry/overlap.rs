@@ -25,6 +25,11 @@ impl Overlap {
         Self { clusters: both.cloned().collect(), versions: HashMap::new() }
     }
 
+    /// True for a cluster that is read in more than one way.
+    pub(super) fn concerns(&self, cluster: &ClusterId) -> bool {
+        self.clusters.contains(cluster)
+    }
+
     /// Takes a version in; false where another way's version counts.
     pub(super) fn take(&mut self, source: &SourceId, fact: &Fact) -> bool {
         if !self.clusters.contains(&source.0) {

@@ -7,7 +7,8 @@ use isthmus_config::name::Hostname;
 use isthmus_config::object::{Kind, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
 
-use super::facts::{Cluster, Facts, ServiceFact};
+use super::cluster::Cluster;
+use super::facts::{Facts, ServiceFact};
 use super::merge::{is_cluster_local, kubernetes_name};
 use crate::model::Port;
 
@@ -66,7 +67,7 @@ fn lost(cluster: &Cluster, first: &ServiceFact, other: &ServiceFact) -> (Vec<Str
     let mut found: BTreeSet<Arc<str>> = BTreeSet::new();
     let mut count = 0;
     for slice in cluster.slices(&other.namespace, &other.name) {
-        let lost: Vec<&Arc<str>> = slice.ports.iter().map(|(name, _)| name).filter(|name| has(other, name) && !has(first, name)).collect();
+        let lost: Vec<&Arc<str>> = slice.ports.iter().map(|port| &port.name).filter(|name| has(other, name) && !has(first, name)).collect();
         if !lost.is_empty() && !slice.endpoints.is_empty() {
             count += slice.endpoints.len();
             found.extend(lost.into_iter().cloned());

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::facts::{Cluster, Node, ServiceFact};
+use super::cluster::Cluster;
+use super::facts::{Node, ServiceFact};
 use super::service_entry::selects;
 use crate::model::{GatewayIdentity, TargetPort};
 

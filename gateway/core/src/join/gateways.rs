@@ -10,7 +10,8 @@ use std::sync::Arc;
 use isthmus_config::name::{ClusterId, Network};
 use isthmus_config::object::{Kind, ObjectRef, Origin};
 
-use super::facts::{Cluster, Mesh, Outside, ServiceFact};
+use super::cluster::Cluster;
+use super::facts::{Mesh, Outside, ServiceFact};
 use super::merge::kubernetes_name;
 use super::service_entry::selects;
 use crate::model::{Address, Endpoint, Gateways, NETWORK, NetworkGateway, Passage};

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use isthmus_config::name::{Hostname, Network};
 use isthmus_config::object::{Kind, ObjectRef};
 
-use super::facts::{Cluster, Facts, ServiceFact, SliceEndpoint, SliceFact};
+use super::cluster::Cluster;
+use super::facts::{Facts, ServiceFact};
+use super::pods::NamedPort;
+use super::slices::Held;
 use super::{locality, network, service_entry};
 use crate::model::{Address, Distribution, Endpoint, ExportTo, Resolution, Service, ServiceKind, Unmet, Workload};
 
@@ -119,14 +122,16 @@ fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, na
     let mut seen = HashSet::new();
     let mut podless = Podless { facts, cluster, namespace: &service.namespace, by_network: BTreeMap::new() };
     for slice in slices {
-        for endpoint in &slice.endpoints {
+        for (place, endpoint) in slice.endpoints.iter().enumerate() {
             let Some(health) = endpoint.condition.health(own.persistent_session) else { continue };
-            if own.node_local && (facts.node.is_none() || facts.node != endpoint.node.as_deref()) {
+            let Some(workload) = workload_behind(cluster, endpoint, &mut podless) else { continue };
+            // An endpoint runs where its pod does; one without a pod where its slice says.
+            let node = if endpoint.pod.is_some() { Some(&*workload.node).filter(|node| !node.is_empty()) } else { slice.node(place) };
+            if own.node_local && (facts.node.is_none() || facts.node != node) {
                 continue;
             }
-            let Some(workload) = workload_behind(cluster, slice, endpoint, &mut podless) else { continue };
-            for (port_name, number) in &slice.ports {
-                let Some(port) = service.ports.iter().find(|p| p.name == *port_name) else { continue };
+            for NamedPort { name, port: number } in slice.ports.iter() {
+                let Some(port) = service.ports.iter().find(|p| p.name == *name) else { continue };
                 let address = SocketAddr::new(endpoint.address, *number);
                 if seen.insert((address, port.number)) {
                     let (address, source, workload) = (Address::Socket(address), slice.object.clone(), workload.clone());
@@ -138,9 +143,9 @@ fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, na
 }
 
 /// The pod that an endpoint names, or `None` until it has been seen (M-17); else the pod at its address.
-fn workload_behind(cluster: &Cluster, slice: &SliceFact, endpoint: &SliceEndpoint, podless: &mut Podless<'_>) -> Option<Arc<Workload>> {
-    if let Some(pod) = &endpoint.pod {
-        return cluster.pods().get(&slice.object.namespace, pod).map(|p| p.workload.clone());
+fn workload_behind(cluster: &Cluster, endpoint: &Held, podless: &mut Podless<'_>) -> Option<Arc<Workload>> {
+    if let Some(pod) = endpoint.pod {
+        return cluster.pods().at(pod).map(|p| p.workload.clone());
     }
     Some(cluster.pod_at(endpoint.address).map_or_else(|| podless.at(endpoint.address), |p| p.workload.clone()))
 }

@@ -5,6 +5,9 @@
 //! for all hosts from nothing give the same. Addresses that DNS has to find stay [`crate::model::Address::Unresolved`]
 //! until their answer is among the [`Facts`].
 
+mod alone;
+mod by_name;
+mod cluster;
 mod conflict;
 mod doors;
 mod facts;
@@ -15,11 +18,15 @@ mod merge;
 pub mod network;
 mod pods;
 mod service_entry;
+mod slices;
 
+pub use by_name::ByName;
+pub use cluster::Cluster;
 pub use conflict::conflicts;
 pub use doors::{Door, doors};
-pub use facts::{ByName, Cluster, Condition, Facts, Form, Mesh, Namespace, Node, Outside, ServiceFact, SliceEndpoint, SliceFact};
+pub use facts::{Facts, Form, Mesh, Namespace, Node, Outside, ServiceFact};
 pub use group::group_of;
 pub use merge::{Joined, cluster_local_rules, host, kubernetes_host, kubernetes_name, placed};
-pub use pods::{Addresses, Container, Pod, PodFact, Pods};
+pub use pods::{Addresses, NamedPort, NamedPorts, Pod, PodFact, PodId, Pods};
 pub use service_entry::{is_used, labels, names, reports_health, selects};
+pub use slices::{Condition, Held, Slice, SliceEndpoint, SliceFact};

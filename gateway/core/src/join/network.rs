@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use isthmus_config::name::Network;
 use isthmus_config::object::Labels;
 
-use super::facts::{Cluster, Mesh};
+use super::cluster::Cluster;
+use super::facts::Mesh;
 use crate::model::NETWORK;
 
 /// A pod's network: its label, else the label of the cluster's system namespace, else meshNetworks (M-31).

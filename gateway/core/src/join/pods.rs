@@ -1,51 +1,92 @@
 //! The pods of a cluster, of which there are as many as endpoints: everything is said once, and what replicas share is shared.
 //!
-//! A pod is one record by namespace and name. It holds what joining reads beside the [`Workload`] that its endpoints share, and the
-//! services whose slices name it, so that a change of it finds them.
+//! A pod has a number for as long as it is known or a slice names it, and slices hold numbers instead of names. So one that is
+//! named and has not been seen has its place too, with the services that wait for it (M-17). A record holds what joining reads
+//! beside the [`Workload`] that its endpoints share, and the services whose slices name it, so that a change of it finds them.
 
-use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
-use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use isthmus_config::object::Labels;
 use smallvec::SmallVec;
 
 use crate::model::Workload;
 
-/// A named port of a pod's container (S-7).
+/// A named port of a pod's container (S-7), or a port of a slice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Container {
+pub struct NamedPort {
     /// The port's name.
     pub name: Arc<str>,
     /// Its number.
     pub port: u16,
 }
 
-/// A pod's addresses, nearly always one.
+/// Some ports, shared by all that have the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NamedPorts(Option<Arc<Vec<NamedPort>>>);
+
+impl NamedPorts {
+    /// How many hold them.
+    pub fn holders(&self) -> usize {
+        self.0.as_ref().map_or(0, Arc::strong_count)
+    }
+}
+
+impl FromIterator<NamedPort> for NamedPorts {
+    fn from_iter<I: IntoIterator<Item = NamedPort>>(ports: I) -> Self {
+        let mut ports: Vec<NamedPort> = ports.into_iter().collect();
+        ports.shrink_to_fit();
+        Self((!ports.is_empty()).then(|| Arc::new(ports)))
+    }
+}
+
+impl Deref for NamedPorts {
+    type Target = [NamedPort];
+    fn deref(&self) -> &[NamedPort] {
+        self.0.as_ref().map_or(&[], |ports| ports)
+    }
+}
+
+/// A pod's addresses, nearly always one of IPv4.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addresses {
     /// This one.
-    One(IpAddr),
-    /// Any other number.
+    One(Ipv4Addr),
+    /// Any others.
     Many(Box<[IpAddr]>),
+}
+
+impl Addresses {
+    /// The one by which selectors reach the pod (S-6).
+    pub fn first(&self) -> Option<IpAddr> {
+        self.iter().next()
+    }
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        let (one, many) = match self {
+            Self::One(one) => (Some(IpAddr::V4(*one)), &[][..]),
+            Self::Many(many) => (None, &**many),
+        };
+        one.into_iter().chain(many.iter().copied())
+    }
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self::Many(Box::default())
+    }
 }
 
 impl FromIterator<IpAddr> for Addresses {
     fn from_iter<I: IntoIterator<Item = IpAddr>>(all: I) -> Self {
         let all: SmallVec<[IpAddr; 2]> = all.into_iter().collect();
-        if let [one] = all[..] { Self::One(one) } else { Self::Many(all.into_vec().into()) }
-    }
-}
-
-impl std::ops::Deref for Addresses {
-    type Target = [IpAddr];
-    fn deref(&self) -> &[IpAddr] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(all) => all,
-        }
+        if let [IpAddr::V4(one)] = all[..] { Self::One(one) } else { Self::Many(all.into_vec().into()) }
     }
 }
 
@@ -65,7 +106,7 @@ pub struct PodFact {
     /// Its service account, or "".
     pub service_account: Arc<str>,
     /// Named ports of its containers.
-    pub ports: Arc<[Container]>,
+    pub ports: NamedPorts,
     /// Condition Ready is True.
     pub ready: bool,
 }
@@ -84,26 +125,37 @@ impl PodFact {
     }
 }
 
+/// Services of one namespace by name.
+pub(super) type Names = Arc<[Arc<str>]>;
+
 /// A pod as it is kept.
 #[derive(Clone, Debug)]
 pub struct Pod {
     /// What its endpoints share (L-1, L-5, M-31).
     pub workload: Arc<Workload>,
-    /// Its addresses, the first one being that by which selectors reach it (S-6).
+    /// Its addresses.
     pub addresses: Addresses,
     /// Named ports of its containers.
-    pub ports: Arc<[Container]>,
+    pub ports: NamedPorts,
+    /// Services of its namespace whose slices name it.
+    services: Names,
     /// Condition Ready is True.
     pub ready: bool,
-    /// Services of its namespace whose slices name it.
-    pub services: SmallVec<[Arc<str>; 1]>,
+    /// It is more than named.
+    seen: bool,
 }
 
 impl Pod {
     /// A pod whose endpoints share `workload`.
     pub fn new(fact: &PodFact, workload: Arc<Workload>) -> Self {
         let PodFact { addresses, ports, ready, .. } = fact;
-        Self { workload, addresses: addresses.clone(), ports: ports.clone(), ready: *ready, services: SmallVec::new() }
+        Self { workload, addresses: addresses.clone(), ports: ports.clone(), services: Names::default(), ready: *ready, seen: true }
+    }
+
+    /// One that is named, and no more is known of it.
+    fn named(namespace: &Arc<str>, name: &Arc<str>, services: Names) -> Self {
+        let workload = Workload { name: name.clone(), namespace: namespace.clone(), ..Workload::default() };
+        Self { workload: Arc::new(workload), addresses: Addresses::default(), ports: NamedPorts::default(), services, ready: false, seen: false }
     }
 
     /// True where `fact` says nothing else.
@@ -112,125 +164,214 @@ impl Pod {
         (self.ready, &own.node, &own.service_account) == (fact.ready, &fact.node, &fact.service_account)
             && (&self.addresses, &own.labels, &self.ports) == (&fact.addresses, &fact.labels, &fact.ports)
     }
-}
 
-#[derive(Clone, Debug)]
-struct Named(Box<Pod>);
-
-impl PartialEq for Named {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.workload.name == other.0.workload.name
+    /// Services of its namespace whose slices name it.
+    pub fn services(&self) -> &[Arc<str>] {
+        &self.services
     }
 }
 
-impl Eq for Named {}
+/// The number of a pod, which is another's once nobody knows or names it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodId(NonZeroU32);
 
-impl Hash for Named {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.workload.name.hash(state);
-    }
-}
-
-impl Borrow<str> for Named {
-    fn borrow(&self) -> &str {
-        &self.0.workload.name
+impl PodId {
+    fn place(self) -> usize {
+        self.0.get() as usize - 1
     }
 }
 
 /// Pods by namespace and name.
 #[derive(Clone, Debug, Default)]
-pub struct Pods(HashMap<Arc<str>, HashSet<Named>>);
+pub struct Pods {
+    /// By number.
+    places: Vec<Option<Pod>>,
+    free: Vec<PodId>,
+    /// The numbers of each namespace, by name.
+    numbers: HashMap<Arc<str>, HashTable<PodId>>,
+    hasher: RandomState,
+    seen: usize,
+}
 
 impl Pods {
     /// The pod of that name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Pod> {
-        self.0.get(namespace)?.get(name).map(|pod| &*pod.0)
+        self.at(self.number(namespace, name)?)
+    }
+    /// The pod of that number, once it has been seen (M-17).
+    pub fn at(&self, id: PodId) -> Option<&Pod> {
+        self.place(id).filter(|pod| pod.seen)
     }
     /// All pods of a namespace, in any order.
     pub fn within(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
-        self.0.get(namespace).into_iter().flatten().map(|pod| &*pod.0)
+        self.numbers.get(namespace).into_iter().flatten().filter_map(|id| self.at(*id))
     }
     /// All pods, in any order.
     pub fn iter(&self) -> impl Iterator<Item = &Pod> {
-        self.0.values().flatten().map(|pod| &*pod.0)
+        self.places.iter().flatten().filter(|pod| pod.seen)
     }
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.values().map(HashSet::len).sum()
+        self.seen
     }
-    /// Puts a pod in place and returns the one of that name that stood there.
-    pub(super) fn insert(&mut self, pod: Pod) -> Option<Pod> {
-        self.0.entry(pod.workload.namespace.clone()).or_default().replace(Named(Box::new(pod))).map(|old| *old.0)
+
+    /// The name of a pod that is known or named.
+    pub(super) fn name(&self, id: PodId) -> Option<&Arc<str>> {
+        self.place(id).map(|pod| &pod.workload.name)
     }
-    /// Takes a pod out.
-    pub(super) fn remove(&mut self, namespace: &str, name: &str) -> Option<Pod> {
-        let named = self.0.get_mut(namespace)?;
-        let old = named.take(name).map(|old| *old.0);
-        if named.is_empty() {
-            self.0.remove(namespace);
+
+    /// Puts a pod in place and returns the one of that name that stood there, whose services it takes over.
+    pub(super) fn insert(&mut self, mut pod: Pod) -> Option<Pod> {
+        let (namespace, name) = (pod.workload.namespace.clone(), pod.workload.name.clone());
+        let Some(place) = self.number(&namespace, &name).and_then(|id| self.places.get_mut(id.place())) else {
+            self.seen += 1;
+            self.settle(&namespace, pod);
+            return None;
+        };
+        if let Some(old) = place {
+            pod.services = old.services.clone();
         }
+        let old = place.replace(pod).filter(|old| old.seen);
+        self.seen += usize::from(old.is_none());
         old
     }
-    /// Changes a pod in its place, if there is one of that name; its name stays.
-    pub(super) fn change(&mut self, namespace: &str, name: &str, change: impl FnOnce(&mut Pod)) -> bool {
-        let Some(named) = self.0.get_mut(namespace) else { return false };
-        let Some(mut pod) = named.take(name) else { return false };
-        change(&mut pod.0);
-        named.insert(pod)
+
+    /// Takes a pod out. One that slices name is awaited from now on.
+    pub(super) fn remove(&mut self, namespace: &str, name: &str) -> Option<Pod> {
+        let id = self.number(namespace, name)?;
+        let old = self.at(id)?.clone();
+        self.seen -= 1;
+        if old.services.is_empty() {
+            self.leave(id);
+        } else if let Some(place) = self.places.get_mut(id.place()) {
+            *place = Some(Pod::named(&old.workload.namespace, &old.workload.name, old.services.clone()));
+        }
+        Some(old)
     }
-}
 
-/// Addresses that endpoints hold without naming a pod, and the pods that stand there.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Alone(HashMap<IpAddr, Standing>);
-
-#[derive(Clone, Debug, Default)]
-struct Standing {
-    /// How many endpoints hold the address.
-    holders: u32,
-    /// Namespace and name of the pods there, in order.
-    pods: Vec<(Arc<str>, Arc<str>)>,
-}
-
-impl Alone {
-    /// One more endpoint holds the address; true where it is the first.
-    pub(super) fn hold(&mut self, address: IpAddr) -> bool {
-        let standing = self.0.entry(address).or_default();
-        standing.holders += 1;
-        standing.holders == 1
-    }
-    /// One endpoint fewer holds it.
-    pub(super) fn release(&mut self, address: IpAddr) {
-        if let Some(standing) = self.0.get_mut(&address) {
-            standing.holders = standing.holders.saturating_sub(1);
-            if standing.holders == 0 {
-                self.0.remove(&address);
-            }
+    /// Replaces what a pod's endpoints share; its name stays.
+    pub(super) fn put_workload(&mut self, workload: Arc<Workload>) {
+        let id = self.number(&workload.namespace, &workload.name);
+        if let Some(pod) = id.and_then(|id| self.places.get_mut(id.place())?.as_mut()) {
+            pod.workload = workload;
         }
     }
-    /// True where an endpoint holds it.
-    pub(super) fn holds(&self, address: IpAddr) -> bool {
-        self.0.contains_key(&address)
+
+    /// A slice of a service names a pod. `alone` is a list of nothing but that service, which the pods of most services share.
+    pub(super) fn name_for(&mut self, namespace: &Arc<str>, name: &Arc<str>, alone: &Names) -> PodId {
+        let Some(id) = self.number(namespace, name) else {
+            return self.settle(namespace, Pod::named(namespace, name, alone.clone()));
+        };
+        if let Some(pod) = self.places.get_mut(id.place()).and_then(Option::as_mut) {
+            if pod.services.is_empty() {
+                pod.services = alone.clone();
+            } else if let Some(service) = alone.iter().find(|service| !pod.services.contains(service)) {
+                pod.services = pod.services.iter().chain([service]).cloned().collect();
+            }
+        }
+        id
     }
-    /// The first pod by name that stands at an address.
-    pub(super) fn first(&self, address: IpAddr) -> Option<&(Arc<str>, Arc<str>)> {
-        self.0.get(&address)?.pods.first()
+
+    /// No slice of a service names the pod any more.
+    pub(super) fn forget_for(&mut self, id: PodId, service: &str) {
+        let Some(pod) = self.places.get_mut(id.place()).and_then(Option::as_mut) else { return };
+        pod.services = pod.services.iter().filter(|own| ***own != *service).cloned().collect();
+        if !pod.seen && pod.services.is_empty() {
+            self.leave(id);
+        }
     }
-    pub(super) fn arrive(&mut self, pod: &Pod) {
-        for address in pod.addresses.iter() {
-            if let Some(standing) = self.0.get_mut(address) {
-                let name = (pod.workload.namespace.clone(), pod.workload.name.clone());
-                if let Err(place) = standing.pods.binary_search(&name) {
-                    standing.pods.insert(place, name);
+
+    fn place(&self, id: PodId) -> Option<&Pod> {
+        self.places.get(id.place())?.as_ref()
+    }
+
+    fn number(&self, namespace: &str, name: &str) -> Option<PodId> {
+        let numbers = self.numbers.get(namespace)?;
+        numbers.find(self.hasher.hash_one(name), |id| self.name(*id).is_some_and(|own| **own == *name)).copied()
+    }
+
+    /// Gives a pod a number.
+    fn settle(&mut self, namespace: &Arc<str>, pod: Pod) -> PodId {
+        let name = pod.workload.name.clone();
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.places[id.place()] = Some(pod);
+                id
+            }
+            None => {
+                // Twice as many places at a time would be half of them empty.
+                if self.places.len() == self.places.capacity() {
+                    self.places.reserve_exact(self.places.len() / 8 + 8);
                 }
+                self.places.push(Some(pod));
+                // A cluster of four billion pods does not fit into memory.
+                PodId(NonZeroU32::new(self.places.len() as u32).unwrap_or(NonZeroU32::MAX))
             }
-        }
+        };
+        let Self { places, numbers, hasher, .. } = self;
+        let hash = |id: &PodId| places.get(id.place()).and_then(Option::as_ref).map_or(0, |pod| hasher.hash_one(&*pod.workload.name));
+        numbers.entry(namespace.clone()).or_default().insert_unique(hasher.hash_one(&*name), id, hash);
+        id
     }
-    pub(super) fn leave(&mut self, pod: &Pod) {
-        for address in pod.addresses.iter() {
-            if let Some(standing) = self.0.get_mut(address) {
-                standing.pods.retain(|(namespace, name)| (namespace, name) != (&pod.workload.namespace, &pod.workload.name));
+
+    /// Takes a number back.
+    fn leave(&mut self, id: PodId) {
+        let Some(pod) = self.places.get_mut(id.place()).and_then(Option::take) else { return };
+        let (namespace, name) = (&pod.workload.namespace, &pod.workload.name);
+        if let Some(numbers) = self.numbers.get_mut(namespace) {
+            if let Ok(entry) = numbers.find_entry(self.hasher.hash_one(&**name), |own| *own == id) {
+                entry.remove();
+            }
+            if numbers.is_empty() {
+                self.numbers.remove(namespace);
             }
         }
+        self.free.push(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, ready: bool) -> Pod {
+        let fact = PodFact {
+            namespace: "ns".into(),
+            name: name.into(),
+            labels: Arc::default(),
+            addresses: Addresses::One(Ipv4Addr::LOCALHOST),
+            node: Arc::default(),
+            service_account: Arc::default(),
+            ports: NamedPorts::default(),
+            ready,
+        };
+        Pod::new(&fact, Arc::new(fact.workload()))
+    }
+
+    #[test]
+    fn a_number_lasts_while_a_pod_is_known_or_named_m17() {
+        let (ns, mut pods) = (Arc::from("ns"), Pods::default());
+        let alone = |service: &str| Names::from([Arc::from(service)]);
+        let id = pods.name_for(&ns, &"a".into(), &alone("s"));
+        assert_eq!((pods.count(), pods.at(id).is_none(), pods.get("ns", "a").is_none()), (0, true, true));
+        assert!(pods.insert(pod("a", false)).is_none());
+        assert_eq!(pods.name_for(&ns, &"a".into(), &alone("t")), id);
+        assert_eq!(pods.insert(pod("a", true)).map(|old| old.ready), Some(false));
+        assert_eq!(pods.at(id).map(|pod| (pod.ready, pod.services().len())), Some((true, 2)));
+        assert_eq!(pods.remove("ns", "a").map(|old| old.services().len()), Some(2));
+        assert!(pods.remove("ns", "a").is_none() && pods.at(id).is_none());
+        assert_eq!(pods.name(id).map(|name| &**name), Some("a"), "services name it still");
+        pods.forget_for(id, "s");
+        assert!(pods.name(id).is_some());
+        pods.forget_for(id, "t");
+        assert!(pods.name(id).is_none() && pods.numbers.is_empty());
+        assert_eq!(pods.name_for(&ns, &"b".into(), &alone("s")), id, "the number is given again");
+        assert!(pods.insert(pod("c", true)).is_none());
+        assert_eq!((pods.count(), pods.iter().count(), pods.within("ns").count(), pods.within("other").count()), (1, 1, 1, 0));
+    }
+
+    #[test]
+    fn a_pods_record_is_small() {
+        assert_eq!((size_of::<Addresses>(), size_of::<Option<Pod>>()), (16, 56));
     }
 }

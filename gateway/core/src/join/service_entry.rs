@@ -13,7 +13,8 @@ use isthmus_config::istio::{ServiceEntry, WorkloadEntry};
 use isthmus_config::name::{Hostname, Network};
 use isthmus_config::object::{Kind, Labels, Object, ObjectRef};
 
-use super::facts::{Cluster, Facts};
+use super::cluster::Cluster;
+use super::facts::Facts;
 use super::merge::{Joined, distribution_of_namespace};
 use super::pods::Pod;
 use super::{locality, network};
@@ -283,7 +284,7 @@ fn add_pod(pod: &Pod, ports: &[&ServicePort], out: &mut Vec<Endpoint>) {
         let own = pod.ports.iter().find(|c| *c.name == *port.name).map(|c| u32::from(c.port));
         let Ok(number) = u16::try_from(own.unwrap_or(if port.target_port > 0 { port.target_port } else { port.number })) else { continue };
         out.push(Endpoint {
-            address: Address::Socket(SocketAddr::new(*ip, number)),
+            address: Address::Socket(SocketAddr::new(ip, number)),
             port_name: Arc::from(port.name.as_str()),
             weight: 1,
             health: Health::Healthy,
