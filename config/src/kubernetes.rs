@@ -3,10 +3,8 @@
 //! Unknown fields are skipped here: these objects are written by Kubernetes, and most of what they hold is not ours.
 #![expect(missing_docs, reason = "fields carry Kubernetes' names; kubernetes.io describes them")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::object::Labels;
@@ -39,12 +37,9 @@ pub struct Service {
     /// "None" where headless.
     #[serde(rename = "clusterIP")]
     pub cluster_ip: Arc<str>,
-    #[serde(rename = "clusterIPs")]
-    pub cluster_ips: Vec<Arc<str>>,
     #[serde(rename = "externalIPs")]
     pub external_ips: Vec<Arc<str>>,
     pub external_name: Arc<str>,
-    pub publish_not_ready_addresses: bool,
     /// "Local", "Cluster" or "".
     pub internal_traffic_policy: Arc<str>,
     pub traffic_distribution: Arc<str>,
@@ -92,8 +87,6 @@ pub struct EndpointPort {
     pub name: Arc<str>,
     /// Absent is every port.
     pub port: Option<u16>,
-    pub protocol: Arc<str>,
-    pub app_protocol: Arc<str>,
 }
 
 /// `endpoints[]` of an EndpointSlice.
@@ -103,8 +96,6 @@ pub struct SliceEndpoint {
     pub addresses: Vec<Arc<str>>,
     pub conditions: EndpointConditions,
     pub node_name: Arc<str>,
-    pub zone: Arc<str>,
-    pub hostname: Arc<str>,
     pub target_ref: Option<TargetRef>,
 }
 
@@ -123,7 +114,6 @@ pub struct EndpointConditions {
 pub struct TargetRef {
     pub kind: Arc<str>,
     pub name: Arc<str>,
-    pub namespace: Arc<str>,
 }
 
 /// A Pod: some of `spec` and `status`.
@@ -147,7 +137,6 @@ pub struct Pod {
 pub struct ContainerPort {
     pub name: Arc<str>,
     pub container_port: u16,
-    pub protocol: Arc<str>,
 }
 
 /// A Node: beside its labels, the addresses by which it is reached.
@@ -161,11 +150,10 @@ pub struct Node {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Namespace;
 
-/// A Secret's type and the names of what it holds; the contents are read where they are used.
+/// A Secret's type; what it holds is read where it is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Secret {
     pub r#type: Arc<str>,
-    pub keys: Vec<Arc<str>>,
 }
 
 /// The parts of any Kubernetes object that stand beside its metadata.
@@ -317,16 +305,11 @@ impl Wire for WireNamespace {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct WireSecret {
     r#type: Arc<str>,
-    data: BTreeMap<Arc<str>, IgnoredAny>,
-    string_data: BTreeMap<Arc<str>, IgnoredAny>,
 }
 
 impl Wire for WireSecret {
     type Object = Secret;
     fn into_object(self) -> Secret {
-        let mut keys: Vec<_> = self.data.into_keys().chain(self.string_data.into_keys()).collect();
-        keys.sort();
-        keys.dedup();
-        Secret { r#type: self.r#type, keys }
+        Secret { r#type: self.r#type }
     }
 }
