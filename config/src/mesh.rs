@@ -32,8 +32,8 @@ pub struct MeshConfig {
     pub locality_lb_setting: Option<LocalityLoadBalancerSetting>,
     /// Zone-aware setting where no DestinationRule says (L-20).
     pub zone_aware_lb_setting: Option<ZoneAwareLoadBalancerSetting>,
-    /// Mesh mTLS towards endpoints that take it (D-50).
-    pub enable_auto_mtls: bool,
+    /// Mesh mTLS towards endpoints that take it (D-50); absent means that it is wanted.
+    pub enable_auto_mtls: Option<bool>,
     /// Retries of routes that say nothing (V-31).
     pub default_http_retry_policy: Option<HttpRetry>,
     /// Fills blocks that no DestinationRule sets (D-23).
@@ -50,8 +50,8 @@ pub struct MeshConfig {
     pub access_log_format: String,
     /// clusterLocal hosts (M-30).
     pub service_settings: Vec<ServiceSetting>,
-    /// SPIFFE trust domain.
-    pub trust_domain: Arc<str>,
+    /// SPIFFE trust domain, where it is not `cluster.local`.
+    pub trust_domain: Option<Arc<str>>,
     /// How far paths are normalised before matching (G-49).
     pub path_normalization: PathNormalizationSetting,
     /// What every proxy takes as its default.
@@ -60,8 +60,6 @@ pub struct MeshConfig {
     pub mesh_networks: BTreeMap<Arc<str>, MeshNetwork>,
     /// Namespaces to read (M-28); empty for all.
     pub discovery_selectors: Vec<serde_json::Value>,
-    /// What a sidecar does with unknown destinations; not of a gateway's concern.
-    pub outbound_traffic_policy: Option<serde_json::Value>,
 }
 
 impl Default for MeshConfig {
@@ -76,7 +74,7 @@ impl Default for MeshConfig {
             default_destination_rule_export_to: all(),
             locality_lb_setting: None,
             zone_aware_lb_setting: None,
-            enable_auto_mtls: true,
+            enable_auto_mtls: None,
             default_http_retry_policy: None,
             default_traffic_policy: None,
             h2_upgrade_policy: H2UpgradePolicy::default(),
@@ -85,12 +83,11 @@ impl Default for MeshConfig {
             access_log_encoding: AccessLogEncoding::default(),
             access_log_format: String::new(),
             service_settings: Vec::new(),
-            trust_domain: "cluster.local".into(),
+            trust_domain: None,
             path_normalization: PathNormalizationSetting::default(),
             default_config: ProxyConfig::default(),
             mesh_networks: BTreeMap::new(),
             discovery_selectors: Vec::new(),
-            outbound_traffic_policy: None,
         }
     }
 }
@@ -213,6 +210,4 @@ pub struct NetworkGateway {
     pub address: Option<String>,
     /// The port.
     pub port: u16,
-    /// Where it stands.
-    pub locality: Option<String>,
 }

@@ -160,6 +160,8 @@ impl Settings {
 pub(crate) fn not_yet(mesh: &MeshConfig) -> Vec<Problem> {
     let asked = [
         ("mesh.discoverySelectors", !mesh.discovery_selectors.is_empty()),
+        ("mesh.enableAutoMtls", mesh.enable_auto_mtls == Some(true)),
+        ("mesh.trustDomain", mesh.trust_domain.is_some()),
         ("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails", mesh.default_config.gateway_topology.forward_client_cert_details.is_some()),
     ];
     let warn = |path: &str| Problem::new(Severity::Warning, "ISM0112", format!("`{path}` is not in force yet")).at(path);
@@ -221,6 +223,9 @@ mesh:
     fn mesh_wide_wishes_that_nothing_fulfils_are_said() {
         for (mesh, want) in [
             ("zoneAwareLbSetting: {}", None),
+            ("enableAutoMtls: true", Some("mesh.enableAutoMtls")),
+            ("enableAutoMtls: false", None),
+            ("trustDomain: td1", Some("mesh.trustDomain")),
             (
                 "defaultConfig: {gatewayTopology: {forwardClientCertDetails: APPEND_FORWARD}}",
                 Some("mesh.defaultConfig.gatewayTopology.forwardClientCertDetails"),

@@ -4,7 +4,7 @@
 //! told by the admission rules.
 
 use crate::decode::nearest;
-use crate::object::Labels;
+use crate::object::{Kind, Labels};
 use crate::value::Duration;
 
 /// An ejected endpoint returns through a trickle of requests first: `true` or `false`.
@@ -29,10 +29,13 @@ pub fn endpoint_wait(annotations: &Labels) -> Option<Duration> {
     read_wait(annotations.get(ENDPOINT_WAIT)?).ok()
 }
 
-/// The annotations that are without effect, each with the reason.
-pub(crate) fn wrong(annotations: &Labels) -> impl Iterator<Item = (&str, String)> {
-    annotations.iter().filter(|(key, _)| key.starts_with(PREFIX)).filter_map(|(key, value)| {
+/// The annotations of an object that are without effect, each with the reason.
+pub(crate) fn wrong(kind: Kind, annotations: &Labels) -> impl Iterator<Item = (&str, String)> {
+    annotations.iter().filter(|(key, _)| key.starts_with(PREFIX)).filter_map(move |(key, value)| {
         let wrong = match &**key {
+            HALF_OPEN | DISTRIBUTE_FALLBACK | ENDPOINT_WAIT if kind != Kind::DestinationRule => {
+                Some("only that of a DestinationRule counts".to_owned())
+            }
             HALF_OPEN | DISTRIBUTE_FALLBACK => read_switch(value).err(),
             ENDPOINT_WAIT => read_wait(value).err(),
             other => {

@@ -1,7 +1,6 @@
 //! Admission of a DestinationRule (contract 1.5); locality settings are in `locality`.
 
 use super::{Checker, grammar, locality};
-use crate::istio::annotations;
 use crate::istio::destination_rule::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, DestinationRule, H2UpgradePolicy, HttpSettings, LoadBalancerSettings,
     OutlierDetection, PortTrafficPolicy, SimpleLb, TcpSettings, TrafficPolicy, TunnelSettings,
@@ -13,7 +12,6 @@ use crate::value::Duration;
 /// What is wrong with a DestinationRule by itself.
 pub fn destination_rule(object: &Object<DestinationRule>) -> Vec<Problem> {
     let mut c = Checker::new(Kind::DestinationRule, object);
-    c.annotations(annotations::wrong(&object.meta.annotations));
     let spec = &object.spec;
     c.check("host", grammar::wildcard_domain(&spec.host));
     c.some("trafficPolicy", spec.traffic_policy.as_ref(), traffic_policy);

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::decode::push_key;
+use crate::istio::annotations;
 use crate::object::{Kind, Labels, Object, ObjectRef, Origin};
 use crate::parse::Document;
 use crate::problem::{Problem, Severity};
@@ -80,6 +81,7 @@ impl<'o> Checker<'o> {
         checker.check("name", if kind == Kind::Gateway { grammar::dns_label(name) } else { grammar::subdomain(name) });
         checker.check("namespace", grammar::dns_label(&object.meta.namespace));
         checker.path = "spec".to_owned();
+        checker.annotations(annotations::wrong(kind, &object.meta.annotations));
         checker
     }
 

@@ -182,4 +182,7 @@ fn an_annotation_of_ours_that_cannot_be_read_is_told_with_its_line() {
         let want: Vec<(String, u32)> = line.map(|line| (format!("metadata.annotations[{key:?}]"), line)).into_iter().collect();
         assert_eq!(told, want, "{annotation}");
     }
+    let elsewhere = "metadata: {name: x, namespace: ns, annotations: {isthmus.io/endpoint-wait: 2s}}\nspec: {hosts: [a.com], http: [{route: [{destination: {host: a}}]}]}";
+    let told: Vec<String> = found("VirtualService", elsewhere).into_iter().filter(|p| p.code == "ISM0306").map(|p| p.message).collect();
+    assert_eq!(told, ["the annotation is without effect: only that of a DestinationRule counts"]);
 }

@@ -109,9 +109,16 @@ fn is_behind_gateway(spec: &WorkloadEntry) -> bool {
     spec.address.is_empty() && !spec.network.is_empty()
 }
 
+fn is_unix(spec: &WorkloadEntry) -> bool {
+    spec.address.starts_with("unix://")
+}
+
+const UNIX: &str = "endpoints on Unix sockets; the endpoint gets no traffic";
+
 /// S-8: without an address, an endpoint is reached through its network's gateway alone.
 fn workload_entry(object: &Object<WorkloadEntry>, name: &ObjectRef) -> Vec<Problem> {
-    is_behind_gateway(&object.spec).then(|| line(object, name, "spec.network", THROUGH_GATEWAY)).into_iter().collect()
+    let behind = is_behind_gateway(&object.spec).then(|| line(object, name, "spec.network", THROUGH_GATEWAY));
+    behind.into_iter().chain(is_unix(&object.spec).then(|| line(object, name, "spec.address", UNIX))).collect()
 }
 
 fn service_entry(object: &Object<ServiceEntry>, name: &ObjectRef) -> Vec<Problem> {
@@ -121,6 +128,11 @@ fn service_entry(object: &Object<ServiceEntry>, name: &ObjectRef) -> Vec<Problem
     };
     let behind = object.spec.endpoints.iter().enumerate().filter(|(_, e)| is_behind_gateway(e));
     lines.extend(behind.map(|(i, _)| line(object, name, format!("spec.endpoints[{i}].network"), THROUGH_GATEWAY)));
+    let unix = object.spec.endpoints.iter().enumerate().filter(|(_, e)| is_unix(e));
+    lines.extend(unix.map(|(i, _)| line(object, name, format!("spec.endpoints[{i}].address"), UNIX)));
+    if !object.spec.subject_alt_names.is_empty() {
+        lines.push(line(object, name, "spec.subjectAltNames", "TLS towards endpoints"));
+    }
     lines
 }
 

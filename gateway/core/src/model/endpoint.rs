@@ -14,7 +14,7 @@ use super::{Gateways, Passage};
 pub enum Address {
     /// An IP address and port.
     Socket(SocketAddr),
-    /// A Unix socket's path (S-7).
+    /// A Unix socket's path (S-7); it cannot be dialled yet.
     Unix(Arc<str>),
     /// A name that the resolver has not answered yet (S-2); it cannot be dialled.
     Unresolved(Arc<str>, u16),
@@ -25,7 +25,7 @@ pub enum Address {
 impl Address {
     /// True where it is known, so that it can be dialled.
     pub fn is_known(&self) -> bool {
-        matches!(self, Self::Socket(_) | Self::Unix(_))
+        matches!(self, Self::Socket(_))
     }
 }
 
