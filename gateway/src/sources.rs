@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use isthmus_config::name::ClusterId;
 use isthmus_discovery::{Registry, Status};
 
 use crate::admin::name_of;
@@ -24,16 +25,20 @@ pub(crate) fn notes(registry: &Registry) -> Vec<String> {
     told.collect()
 }
 
-/// What is known of each cluster, and since when not anew; nothing where all are files.
+/// What is known of each cluster, and since when not anew; nothing where all are files and can be read.
 pub(crate) fn read(registry: &Registry) -> Vec<String> {
-    if !registry.clusters().iter().any(|cluster| registry.is_server(cluster)) {
+    let lost = |cluster: &ClusterId| matches!(registry.standing(cluster).status, Status::Failed(_));
+    if !registry.clusters().iter().any(|cluster| registry.is_server(cluster) || lost(cluster)) {
         return Vec::new();
     }
     let told = registry.clusters().iter().map(|cluster| {
-        if !registry.is_server(cluster) {
-            return format!("cluster {cluster}: as its files have it now");
-        }
         let standing = registry.standing(cluster);
+        if !registry.is_server(cluster) {
+            return match standing.status {
+                Status::Failed(reason) => format!("cluster {cluster}: not known here, since its files cannot be read: {reason}"),
+                Status::Live | Status::Syncing | Status::Stale { .. } => format!("cluster {cluster}: as its files have it now"),
+            };
+        }
         let last = standing.last_error.map(|(_, reason)| reason.to_string());
         let (instead, why) = match standing.status {
             Status::Live => return format!("cluster {cluster}: as its API server has it now"),
@@ -50,7 +55,7 @@ pub(crate) fn read(registry: &Registry) -> Vec<String> {
 /// For a scrape.
 pub(crate) fn gather(registry: &Registry) -> Vec<Own> {
     let all: Vec<_> = registry.clusters().iter().map(|cluster| (cluster, registry.standing(cluster))).collect();
-    let name = |cluster: &isthmus_config::name::ClusterId| vec![("cluster", cluster.to_string())];
+    let name = |cluster: &ClusterId| vec![("cluster", cluster.to_string())];
     let remote = all.iter().filter(|(cluster, _)| registry.secret(cluster).is_some()).count();
     let mut own = Vec::new();
     for (kind, count) in [("local", all.len() - remote), ("remote", remote)] {

@@ -12,7 +12,7 @@ use isthmus_core::whatif::{By, Down};
 
 /// The gateway of a federation of Kubernetes clusters and VMs, configured by Istio's own API.
 #[derive(Debug, Parser)]
-#[command(name = "isthmus", version, disable_version_flag = true, propagate_version = false)]
+#[command(name = "isthmus", version)]
 pub(crate) struct Cli {
     /// When to write in colour; NO_COLOR is honoured.
     #[arg(long, global = true, value_enum, default_value = "auto")]
@@ -155,7 +155,7 @@ pub(crate) struct Explain {
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub(crate) headers: Vec<String>,
     /// Where the gateway stands, region/zone/subzone, instead of where it does.
-    #[arg(long, value_name = "LOCALITY")]
+    #[arg(long, value_name = "LOCALITY", value_parser = locality)]
     pub(crate) from: Option<String>,
     #[command(flatten)]
     pub(crate) place: Where,
@@ -169,7 +169,7 @@ pub(crate) struct Whatif {
     #[arg(long, value_name = "WHAT", required = true)]
     pub(crate) down: Vec<Down>,
     /// Where the gateway stands, region/zone/subzone, instead of where it does.
-    #[arg(long, value_name = "LOCALITY")]
+    #[arg(long, value_name = "LOCALITY", value_parser = locality)]
     pub(crate) from: Option<String>,
     /// From this on the exit code is 79: `error` is a service without survivor, `warning` an endpoint that carries twice as much.
     #[arg(long, value_enum, default_value = "error")]
@@ -178,6 +178,15 @@ pub(crate) struct Whatif {
     pub(crate) place: Where,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// A region, a zone of one, or a subzone of that.
+pub(crate) fn locality(text: &str) -> Result<String, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    if parts.len() > 3 || parts.iter().any(|part| part.is_empty()) {
+        return Err("expected region, region/zone or region/zone/subzone".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// What can be listed.

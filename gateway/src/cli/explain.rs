@@ -12,6 +12,9 @@ use crate::admin::ExplainForm;
 /// Runs `isthmus explain`.
 pub(super) fn run(out: Out, explain: &Explain) -> Done {
     let (method, url) = match &explain.request[..] {
+        [method] if http::Method::from_bytes(method.as_bytes()).is_ok_and(|m| KNOWN.contains(&m)) => {
+            return Err(Failed::Usage(format!("{method} of what? A URL is missing, such as http://shop.example/api")));
+        }
         [url] => ("GET", url),
         [method, url] => (method.as_str(), url),
         _ => return Err(Failed::Usage("expected [METHOD] URL".to_owned())),
@@ -35,6 +38,12 @@ pub(super) fn run(out: Out, explain: &Explain) -> Done {
     print(out, explain.output.output, &told, |wide| text(out, &told, wide))?;
     Ok(Exit::Done)
 }
+
+/// What nobody means as the name of a host.
+const KNOWN: [http::Method; 7] = {
+    use http::Method as M;
+    [M::GET, M::HEAD, M::POST, M::PUT, M::PATCH, M::DELETE, M::OPTIONS]
+};
 
 /// An explanation for people. Envoy's names only where `wide`.
 pub(super) fn text(out: Out, told: &Explanation, wide: bool) -> String {

@@ -74,6 +74,9 @@ pub(crate) fn main() -> ExitCode {
 fn serve(out: Out, run: &Run) -> Done {
     let path = match (&run.config, &run.directory) {
         (Some(path), _) | (None, Some(path)) => path.as_path(),
+        (None, None) if !Path::new("isthmus.yaml").exists() => {
+            return Err(Failed::Usage("there is no isthmus.yaml here: give a directory, or --config FILE".to_owned()));
+        }
         (None, None) => Path::new("isthmus.yaml"),
     };
     let asked = Asked::read(path)?;

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::place::{World as Place, write};
 use super::{Where, selecting};
 use crate::admin::{Answered, Posted, posted};
+use crate::cli::args::locality;
 use crate::cli::out::{Exit, Out};
 use crate::cli::{Done, Failed, check};
 
@@ -38,13 +39,13 @@ pub(crate) struct Add {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// Its network, if it cannot be reached directly.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     network: String,
     /// Its share among its equals.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 1)]
     weight: u32,
     /// The service account whose identity it has.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     service_account: String,
     /// The namespace of the ServiceEntry.
     #[arg(short, long, value_parser = name)]
@@ -57,14 +58,6 @@ pub(crate) struct Add {
     create: bool,
     #[command(flatten)]
     place: Where,
-}
-
-fn locality(text: &str) -> Result<String, String> {
-    let parts: Vec<&str> = text.split('/').collect();
-    if parts.len() > 3 || parts.iter().any(|part| part.is_empty()) {
-        return Err("expected region, region/zone or region/zone/subzone".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -217,7 +210,7 @@ fn new_entry(add: &Add, namespace: &str, name: &str, selector: BTreeMap<String, 
             put(key, json!(value));
         }
     }
-    if add.weight > 0 {
+    if add.weight != 1 {
         put("weight", json!(add.weight));
     }
     yaml(&json!({"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry", "metadata": {"name": name, "namespace": namespace}, "spec": spec}))
