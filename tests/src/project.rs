@@ -1,6 +1,12 @@
-//! The project's own files, as the tests of its order read them.
+//! The project's own files, as the tests of its order read them, and what becomes of `deploy/`.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::binary;
+use super::kube::objects;
 
 /// One text file of the project.
 #[derive(Debug)]
@@ -22,6 +28,14 @@ pub fn files() -> Vec<File> {
     walk(&root(), &root(), &mut out);
     out.sort_by(|a, b| a.path.cmp(&b.path));
     out
+}
+
+/// The objects of a folder of `deploy/`, as `kubectl apply -k` sends them.
+pub fn rendered(folder: &str) -> Vec<Value> {
+    let kustomize = binary::tool_of("kustomize", "kustomize", "sigs.k8s.io/kustomize/kustomize/v5");
+    let run = Command::new(kustomize).arg("build").arg(root().join("deploy").join(folder)).output().expect("what was built can be started");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    objects(&String::from_utf8_lossy(&run.stdout))
 }
 
 fn walk(root: &Path, folder: &Path, out: &mut Vec<File>) {

@@ -69,50 +69,81 @@ fn rights_are_to_exactly_what_is_read() {
     }
 }
 
+/// What `kubectl apply -k` sends of an overlay, each kind once but for the accounts' rights.
+fn in_overlay(overlay: &str, kind: &str) -> Value {
+    let found = project::rendered(overlay).into_iter().find(|object| object["kind"] == kind);
+    assert!(found.is_some(), "{overlay} has no {kind}");
+    found.unwrap_or_default()
+}
+
+fn served(deployment: &Value) -> BTreeSet<u64> {
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    container["ports"].as_array().expect("ports").iter().filter_map(|p| p["containerPort"].as_u64()).collect()
+}
+
+const OVERLAYS: [&str; 2] = ["ingress", "east-west"];
+
 #[test]
 fn the_configuration_is_read_by_the_gateway_and_fits_its_pod() {
-    let (bootstrap, problems) =
-        Bootstrap::parse(&text("base/isthmus.yaml"), std::path::Path::new("/etc/isthmus/isthmus.yaml")).expect("isthmus.yaml");
-    assert!(problems.is_empty(), "{problems:?}");
-    let deployment = of_kind("base/deployment.yaml", "Deployment");
-    let pod = &deployment["spec"]["template"]["spec"];
-    let container = &pod["containers"][0];
-    let ports: BTreeSet<u64> = container["ports"].as_array().expect("ports").iter().filter_map(|p| p["containerPort"].as_u64()).collect();
-    assert!([bootstrap.status.port(), bootstrap.metrics.port()].iter().all(|port| ports.contains(&u64::from(*port))), "{ports:?}");
-    assert!(bootstrap.admin.ip().is_loopback() && !ports.contains(&u64::from(bootstrap.admin.port())), "the admin port is reached by nobody");
-    let grace = pod["terminationGracePeriodSeconds"].as_u64().expect("a grace");
-    assert!(grace > (bootstrap.grace.0 + bootstrap.drain.0).as_secs(), "{grace} s end what grace and drain let finish");
-    let state = bootstrap.state.expect("a state");
-    let mounts = container["volumeMounts"].as_array().expect("mounts");
-    assert!(mounts.iter().any(|m| m["mountPath"] == state.to_string_lossy().as_ref() && m["readOnly"] != true), "what disk keeps can be written");
-    assert_eq!((&container["securityContext"]["readOnlyRootFilesystem"], &pod["securityContext"]["runAsNonRoot"]), (&true.into(), &true.into()));
-    assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
-    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
-    assert!(bootstrap.gateway.labels.iter().all(|(key, value)| labels[&**key] == **value), "Gateways select what Services select");
-    let policy = of_kind("base/protection.yaml", "NetworkPolicy");
-    let open = policy["spec"]["ingress"][0]["ports"].as_array().expect("ports").iter().filter_map(|p| p["port"].as_u64()).collect::<BTreeSet<_>>();
-    assert_eq!(open, ports, "the policy opens what the container serves");
-    for (path, kind) in [("base/protection.yaml", "PodDisruptionBudget"), ("base/protection.yaml", "HorizontalPodAutoscaler")] {
-        of_kind(path, kind);
+    for overlay in OVERLAYS {
+        let config = in_overlay(overlay, "ConfigMap");
+        let text = config["data"]["isthmus.yaml"].as_str().expect("isthmus.yaml");
+        let (bootstrap, problems) = Bootstrap::parse(text, std::path::Path::new("/etc/isthmus/isthmus.yaml")).expect("isthmus.yaml");
+        assert!(problems.is_empty(), "{problems:?}");
+        let deployment = in_overlay(overlay, "Deployment");
+        let pod = &deployment["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        assert!(pod["volumes"].as_array().is_some_and(|all| all.iter().any(|v| v["configMap"]["name"] == config["metadata"]["name"])), "{pod}");
+        let ports = served(&deployment);
+        assert!([bootstrap.status.port(), bootstrap.metrics.port()].iter().all(|port| ports.contains(&u64::from(*port))), "{ports:?}");
+        assert!(bootstrap.admin.ip().is_loopback() && !ports.contains(&u64::from(bootstrap.admin.port())), "the admin port is reached by nobody");
+        let grace = pod["terminationGracePeriodSeconds"].as_u64().expect("a grace");
+        assert!(grace > (bootstrap.grace.0 + bootstrap.drain.0).as_secs(), "{grace} s end what grace and drain let finish");
+        let state = bootstrap.state.expect("a state");
+        let mounts = container["volumeMounts"].as_array().expect("mounts");
+        assert!(mounts.iter().any(|m| m["mountPath"] == state.to_string_lossy().as_ref() && m["readOnly"] != true), "what disk keeps can be written");
+        assert_eq!((&container["securityContext"]["readOnlyRootFilesystem"], &pod["securityContext"]["runAsNonRoot"]), (&true.into(), &true.into()));
+        assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
+        // Without rights, ports below 1024 are opened by leave of the pod's network alone.
+        let leave = serde_json::json!([{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]);
+        assert!(ports.contains(&80) && pod["securityContext"]["sysctls"] == leave, "{pod}");
+        let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+        assert!(bootstrap.gateway.labels.iter().all(|(key, value)| labels[&**key] == **value), "Gateways select what Services select");
+        let policy = in_overlay(overlay, "NetworkPolicy");
+        let open =
+            policy["spec"]["ingress"][0]["ports"].as_array().expect("ports").iter().filter_map(|p| p["port"].as_u64()).collect::<BTreeSet<_>>();
+        assert_eq!(open, ports, "the policy opens what the container serves");
+        assert_eq!(in_overlay(overlay, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
+    }
+}
+
+#[test]
+fn each_overlay_selects_its_own_pods_and_no_others() {
+    let pods = OVERLAYS.map(|overlay| in_overlay(overlay, "Deployment")["spec"]["template"]["metadata"]["labels"].clone());
+    for (i, overlay) in OVERLAYS.iter().enumerate() {
+        let selectors = [
+            in_overlay(overlay, "Service")["spec"]["selector"].clone(),
+            in_overlay(overlay, "Deployment")["spec"]["selector"]["matchLabels"].clone(),
+            in_overlay(overlay, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"].clone(),
+            in_overlay(overlay, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"].clone(),
+        ];
+        for selector in selectors {
+            let selector = selector.as_object().expect("a selector");
+            let takes = |labels: &Value| selector.iter().all(|(key, value)| labels[key] == *value);
+            assert!(!selector.is_empty() && takes(&pods[i]) && !takes(&pods[1 - i]), "{overlay}: {selector:?}");
+        }
     }
 }
 
 #[test]
 fn services_lead_to_the_gateway() {
-    let deployment = of_kind("base/deployment.yaml", "Deployment");
-    let template = &deployment["spec"]["template"];
-    let ports: BTreeSet<u64> =
-        template["spec"]["containers"][0]["ports"].as_array().expect("ports").iter().filter_map(|p| p["containerPort"].as_u64()).collect();
-    for path in ["ingress/service.yaml", "east-west/service.yaml"] {
-        let service = of_kind(path, "Service");
-        let selector = service["spec"]["selector"].as_object().expect("a selector");
-        assert!(selector.iter().all(|(key, value)| template["metadata"]["labels"][key] == *value), "{path}");
-        assert!(
-            service["spec"]["ports"].as_array().expect("ports").iter().all(|p| p["targetPort"].as_u64().is_some_and(|n| ports.contains(&n))),
-            "{path}"
-        );
+    for overlay in OVERLAYS {
+        let ports = served(&in_overlay(overlay, "Deployment"));
+        let service = in_overlay(overlay, "Service");
+        let all = service["spec"]["ports"].as_array().expect("ports");
+        assert!(all.iter().all(|p| p["targetPort"].as_u64().is_some_and(|n| ports.contains(&n))), "{overlay}");
     }
-    let east_west = of_kind("east-west/service.yaml", "Service");
+    let east_west = in_overlay("east-west", "Service");
     assert!(east_west["metadata"]["labels"]["topology.istio.io/network"].is_string() && east_west["spec"]["ports"][0]["port"] == 15443);
     let readme = text("README.md");
     for told in ["1.36", "type: NodePort", "type: LoadBalancer", "isthmus remote-secret"] {

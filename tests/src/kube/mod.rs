@@ -335,6 +335,12 @@ impl ApiServer {
         assert!(done.is_some(), "{path}: {:?}", self.call("PATCH", &path, Some(object)));
     }
 
+    /// Applies an object as `kubectl apply --server-side --validate=strict` does: a field that is unknown or stands twice is refused.
+    pub fn apply_strictly(&self, object: &Value) {
+        let taken = self.call("PATCH", &format!("{}?fieldManager=kubectl&fieldValidation=Strict", path(object)), Some(object));
+        assert!(taken.is_ok(), "{taken:?} {object}");
+    }
+
     /// A service with one slice, in its namespace.
     pub fn serve(&self, ns: &str, name: &str, addresses: &[&str]) {
         self.apply(&namespace(ns));

@@ -44,6 +44,7 @@ pub(super) fn path(object: &Value) -> String {
     let (version, kind) = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
     let plural = match kind {
         "CustomResourceDefinition" => "customresourcedefinitions".to_owned(),
+        "NetworkPolicy" => "networkpolicies".to_owned(),
         _ => ISTIO.iter().find(|(k, _)| *k == kind).map_or_else(|| format!("{}s", kind.to_lowercase()), |(_, plural)| (*plural).to_owned()),
     };
     let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };

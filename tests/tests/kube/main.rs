@@ -8,6 +8,7 @@ mod access;
 mod cases;
 mod certificates;
 mod dark;
+mod deploy;
 mod from_disk;
 mod input;
 mod losses;
