@@ -35,6 +35,7 @@ pub(super) fn not_made(traffic: &Arc<Traffic>, slot: &Arc<Slot>, member: &Member
     traffic.count(slot, Some(&member.state), Counter::ConnectFail);
     if error == ConnectError::Timeout {
         traffic.count(slot, None, Counter::ConnectTimeout);
+        slot.connects_late();
     }
 }
 

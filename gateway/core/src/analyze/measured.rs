@@ -1,5 +1,7 @@
 //! What only a running gateway knows: connections that take longer than a policy allows for, HTTP on a port that carries bytes.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use isthmus_config::object::Kind;
@@ -7,12 +9,15 @@ use isthmus_config::problem::{Problem, Severity};
 
 use super::policies::blocks;
 use super::{Scene, code, finding};
-use crate::balance::Slot;
+use crate::balance::{Member, Slot};
 use crate::snapshot::Front;
 
 pub(super) fn find(scene: &Scene<'_>, problems: &mut Vec<Problem>) {
-    for slot in scene.compiler.slots() {
-        hasty(scene, &slot, problems);
+    let slots = scene.compiler.slots();
+    for slot in &slots {
+        if let Some(message) = hasty(slot, &slots) {
+            problems.extend(too_short(scene, slot, message));
+        }
     }
     for listener in scene.compiler.snapshot().iter().flat_map(|s| &s.listeners) {
         let Front::Tcp(tcp) = &listener.front else { continue };
@@ -27,19 +32,42 @@ pub(super) fn find(scene: &Scene<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-/// A `connectTimeout` of less than twice what connecting takes gives up connections that would be made.
-fn hasty(scene: &Scene<'_>, slot: &Slot, problems: &mut Vec<Problem>) {
+/// So many connections in a row that took too long are no accident.
+const LATE: u32 = 3;
+
+/// A `connectTimeout` of less than twice what connecting takes gives up connections that would be made. Where none is ever made, what connecting takes
+/// in the same places tells.
+fn hasty(slot: &Slot, all: &[Arc<Slot>]) -> Option<String> {
     let limit = slot.view.load().policy.connect_timeout;
-    let Some(measured) = slot.connect_time().filter(|measured| *measured * 2 > limit) else { return };
+    let is_long = |measured: &Duration| *measured * 2 > limit;
+    let outcome = format!("and connectTimeout is {}: connections are given up that would be made", rounded(limit));
+    if let Some(measured) = slot.connect_time().filter(is_long) {
+        return Some(format!("connecting to {} has taken {} of late, {outcome}", slot.name, rounded(measured)));
+    }
+    let late = slot.late_connects();
+    if late < LATE {
+        return None;
+    }
+    let times = all.iter().filter(|other| stand_together(slot, other)).filter_map(|other| Some((other, other.connect_time()?)));
+    let (other, measured) = times.max_by_key(|(_, measured)| *measured).filter(|(_, measured)| is_long(measured))?;
+    let taken = format!("connecting to {}, in the same place, takes {}", other.name, rounded(measured));
+    Some(format!("nothing connects to {} in time, {late} in a row did not; {taken}, {outcome}", slot.name))
+}
+
+/// True where endpoints of both stand in one locality of one cluster.
+fn stand_together(one: &Slot, other: &Slot) -> bool {
+    let (one, other) = (one.view.load(), other.view.load());
+    let place = |m: &Member| (m.endpoint.workload.cluster.clone(), m.endpoint.workload.locality.clone());
+    let places: HashSet<_> = one.members.iter().map(|m| place(m)).collect();
+    other.members.iter().any(|m| places.contains(&place(m)))
+}
+
+/// The finding, at the rule in force that says so; else it is the mesh's.
+fn too_short(scene: &Scene<'_>, slot: &Slot, message: String) -> Option<Problem> {
+    let limit = slot.view.load().policy.connect_timeout;
     let world = scene.world;
-    let Some(service) = world.catalog.services.get(&slot.key.host) else { return };
-    let message = format!(
-        "connecting to {} has taken {} of late, and connectTimeout is {}: connections are given up that would be made",
-        slot.name,
-        rounded(measured),
-        rounded(limit)
-    );
-    // Which of the rules in force says so, and where; the most special last. Else it is the mesh.
+    let service = world.catalog.services.get(&slot.key.host)?;
+    // The most special comes last.
     let rule = scene.compiler.rules().find(world, service);
     let sources = rule.iter().flat_map(|r| r.contributors(&slot.key.subset));
     let places = sources.flat_map(|source| blocks(&source.spec).into_iter().map(move |b| (source, b)));
@@ -55,7 +83,7 @@ fn hasty(scene: &Scene<'_>, slot: &Slot, problems: &mut Vec<Problem>) {
         }
         None => Problem::new(Severity::Warning, code::HASTY, message).of(service.object.clone(), &service.origin).at("metadata.name"),
     };
-    problems.push(problem.hint("raise connectTimeout to several times what connecting takes"));
+    Some(problem.hint("raise connectTimeout to several times what connecting takes"))
 }
 
 /// To three digits, as people say it.

@@ -2,7 +2,7 @@
 //!
 //! Read by people and by analysis alone; nothing is decided by it. A sample lost between two threads does no harm.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::slot::Slot;
@@ -12,6 +12,8 @@ use super::slot::Slot;
 pub(super) struct Measured {
     /// Nanoseconds, smoothed; 0 is none yet.
     connect: AtomicU64,
+    /// Connections that took too long, since the last one that was made.
+    late: AtomicU32,
     http: AtomicBool,
 }
 
@@ -25,6 +27,17 @@ impl Slot {
         let before = self.measured.connect.load(Ordering::Relaxed);
         let now = if before == 0 { sample } else { before - before / INERTIA + sample / INERTIA };
         self.measured.connect.store(now.max(1), Ordering::Relaxed);
+        if self.measured.late.load(Ordering::Relaxed) > 0 {
+            self.measured.late.store(0, Ordering::Relaxed);
+        }
+    }
+    /// A connection to an endpoint was given up, since it took too long.
+    pub fn connects_late(&self) {
+        self.measured.late.fetch_add(1, Ordering::Relaxed);
+    }
+    /// How many connections took too long since the last one that was made.
+    pub fn late_connects(&self) -> u32 {
+        self.measured.late.load(Ordering::Relaxed)
     }
     /// How long connecting took of late, smoothed over some eight connections; `None` before the first.
     pub fn connect_time(&self) -> Option<Duration> {
@@ -50,7 +63,10 @@ mod tests {
         let key = BackendKey { host: "a.test".into(), port: 80, subset: "".into() };
         let slot = Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[], None, 0));
         assert_eq!(slot.connect_time(), None);
+        (0..3).for_each(|_| slot.connects_late());
+        assert_eq!(slot.late_connects(), 3);
         slot.connected(Duration::from_millis(8));
+        assert_eq!(slot.late_connects(), 0);
         assert_eq!(slot.connect_time(), Some(Duration::from_millis(8)));
         slot.connected(Duration::from_millis(80));
         assert_eq!(slot.connect_time(), Some(Duration::from_millis(17)));

@@ -68,6 +68,24 @@ fn a_connect_timeout_below_what_connecting_takes_is_told_where_it_stands() {
 }
 
 #[test]
+fn a_connect_timeout_in_which_nothing_connects_is_told_by_what_takes_longer_beside_it() {
+    let told = |late: usize, elsewhere: Option<u64>| {
+        findings(move |slot| {
+            if &*slot.key.subset == "s" {
+                (0..late).for_each(|_| slot.connects_late());
+            } else if let Some(ms) = elsewhere {
+                slot.connected(Duration::from_millis(ms));
+            }
+        })
+    };
+    let at = told(3, Some(16));
+    assert!(at.len() == 1 && at[0].starts_with("DestinationRule app/a spec.subsets[0].trafficPolicy.connectionPool.tcp.connectTimeout"), "{at:?}");
+    for (late, elsewhere, why) in [(2, Some(16), "two are an accident"), (3, Some(15), "twice as long is enough"), (3, None, "it may be dead")] {
+        assert_eq!(told(late, elsewhere), Vec::<String>::new(), "{why}");
+    }
+}
+
+#[test]
 fn http_on_a_tcp_port_is_told_at_its_server() {
     let told = findings(|slot| {
         if slot.key.host.as_str().starts_with("b.") {
