@@ -202,7 +202,7 @@ impl Traffic {
     /// Counts what an attempt came to.
     pub(crate) fn attempt(self: &Arc<Self>, slot: &Arc<Slot>, endpoint: &Arc<EndpointState>, outcome: Outcome) {
         self.cells(slot, Some(endpoint), |backend, host| match outcome {
-            Outcome::Connected => {
+            Outcome::Connected | Outcome::Streams => {
                 bump(&backend.counters[Counter::Requests as usize], 1);
                 bump(&host.requests, 1);
             }

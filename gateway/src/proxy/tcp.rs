@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use bytes::BytesMut;
-use isthmus_core::balance::breaker::{Permit, Resource};
+use isthmus_core::balance::breaker::{Noted, Permit, Resource};
 use isthmus_core::balance::outlier::Outcome;
-use isthmus_core::balance::{BackendPolicy, Ledger, Member, Slot};
+use isthmus_core::balance::{BackendPolicy, Ledger, Member, Picked, Slot};
+use isthmus_core::decide::look_again;
 use isthmus_core::failure::{Failure, Flag, Flags};
 use isthmus_core::snapshot::{Destination, Front};
 use rand::Rng;
+use rand::rngs::SmallRng;
 use tokio::net::TcpStream;
+use tokio::time::sleep_until;
 
 use super::tunnel::{self, Limits, OnDrop, Passed};
 use super::{Visit, worker};
@@ -93,7 +96,7 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
         return None;
     };
     let traffic = &visit.engine.observe.traffic;
-    let Some(picked) = slot.pick(None, &[], Ledger::Live, &mut rng) else {
+    let Some(picked) = endpoint(slot, &mut rng).await else {
         told.flags.set(Failure::NoHealthyUpstream.row().flag);
         traffic.count(slot, None, Counter::NoneHealthy);
         return None;
@@ -102,29 +105,31 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
         traffic.count(slot, None, Counter::Panic);
     }
     told.policy = picked.policy;
-    // What does not fit is closed, not queued (D-43).
+    // What does not fit is closed, not queued (D-43). Who dials is who waits, as for requests.
     told.place = visit.engine.upstream.queues.of(slot).place(slot);
-    if told.place.is_none() {
+    let pending = told.place.as_ref().and_then(|_| slot.enter(Resource::Pending, picked.policy.limits.pending));
+    if pending.is_none() {
         told.flags.set(Failure::Overflow.row().flag);
         return None;
     }
+    told.request = slot.try_enter(Resource::Request, None);
     let dialled = dial(traffic, slot, &picked.member, &picked.policy).await;
-    told.member = Some(picked.member);
-    if let (Err(_), Some(member)) = (&dialled, &told.member) {
-        // A stream that got no connection counts as an error (D-40).
-        if let Some(ejection) = slot.judge(member, Outcome::Broken) {
-            drop(visit.engine.ejections.send(ejection));
-        }
+    drop(pending);
+    // A stream that got no connection counts as an error, one that did as an answer (D-40).
+    let outcome = if dialled.is_ok() { Outcome::Streams } else { Outcome::Broken };
+    if let Some(ejection) = slot.judge(&picked.member, outcome) {
+        drop(visit.engine.ejections.send(ejection));
     }
+    told.member = Some(picked.member);
     match dialled {
         Ok((far, opened)) => {
             told.opened = Some(opened);
-            told.request = slot.try_enter(Resource::Request, None);
             traffic.count(slot, told.member.as_ref().map(|m| &m.state), Counter::Requests);
             told.local = far.local_addr().ok();
             Some(far)
         }
         Err(failed) => {
+            slot.note(Noted::PendingFailed);
             let failure = failed.failure();
             // One attempt is all there is, and it is used up (1.3).
             told.flags.set(failure.row().flag);
@@ -132,5 +137,17 @@ async fn reach(visit: &Visit, told: &mut Told) -> Option<TcpStream> {
             told.transport = failed.reason();
             None
         }
+    }
+}
+
+/// An endpoint, waited for where the rule asks for it.
+async fn endpoint(slot: &Slot, rng: &mut SmallRng) -> Option<Picked> {
+    let since = Instant::now();
+    loop {
+        if let Some(picked) = slot.pick(None, &[], Ledger::Live, rng) {
+            return Some(picked);
+        }
+        let until = look_again(&slot.view.load(), since, Instant::now())?;
+        sleep_until(until.into()).await;
     }
 }

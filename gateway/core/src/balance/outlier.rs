@@ -41,6 +41,7 @@ impl OutlierPolicy {
     fn grade(&self, outcome: Outcome) -> Grade {
         let status = match outcome {
             Outcome::Connected => return Grade::Connected,
+            Outcome::Streams => return if self.split { Grade::Connected } else { Grade::Good },
             Outcome::Broken | Outcome::Late if self.split => return Grade::Local,
             Outcome::Broken => 503,
             Outcome::Late => 504,
@@ -72,8 +73,10 @@ impl OutlierPolicy {
 pub enum Outcome {
     /// An answer, by status; of gRPC, the status that its code stands for.
     Answer(u16),
-    /// A connection was made.
+    /// A connection was made, for a request.
     Connected,
+    /// A connection was made for a byte stream, which is all that it needs.
+    Streams,
     /// No connection, or one that broke before an answer.
     Broken,
     /// No answer in time.
@@ -277,7 +280,7 @@ mod tests {
 
     #[test]
     fn counts_are_envoys_table() {
-        use Outcome::{Answer, Broken, Connected, Late};
+        use Outcome::{Answer, Broken, Connected, Late, Streams};
         let plain = policy();
         let gateway = OutlierPolicy { consecutive_5xx: 0, consecutive_gateway: 2, ..policy() };
         let both = OutlierPolicy { consecutive_gateway: 2, ..policy() };
@@ -292,6 +295,9 @@ mod tests {
             ("both, gateway errors first", &both, vec![Answer(503), Answer(503), Answer(503)], vec![1, 2]),
             ("500 is no gateway error", &gateway, vec![Answer(502), Answer(500), Answer(504)], vec![]),
             ("split: connections by themselves", &split, vec![Broken, Answer(500), Broken], vec![2]),
+            ("a byte stream's connection starts anew", &plain, vec![Broken, Broken, Streams, Broken, Broken], vec![]),
+            ("a request's does not", &plain, vec![Broken, Broken, Connected, Broken], vec![3]),
+            ("split: nor does it with what is told apart", &split, vec![Broken, Streams, Broken, Streams], vec![]),
             ("split: a connection starts anew", &split, vec![Broken, Connected, Broken], vec![]),
             ("codes: they alone", &codes, vec![Answer(500), Answer(500), Answer(500), Answer(429), Answer(429), Answer(429)], vec![5]),
         ];

@@ -68,8 +68,8 @@ pub struct Exchange {
     /// End of the attempt's time.
     pub(super) try_deadline: Option<Instant>,
     pub(super) request_ended: Option<Instant>,
-    /// Until when the attempt may wait for an endpoint.
-    pub(super) patience: Option<Instant>,
+    /// Since when the attempt waits for an endpoint.
+    pub(super) waits: Option<Instant>,
     pub(super) flags: Flags,
     pub(super) details: &'static str,
 }
@@ -104,7 +104,7 @@ impl Exchange {
             route_deadline: None,
             try_deadline: None,
             request_ended: None,
-            patience: None,
+            waits: None,
             flags: Flags::default(),
             details: "via_upstream",
             held: held.clone(),
@@ -242,14 +242,13 @@ impl Exchange {
 
     /// No endpoint may get traffic: waited for where the rule asks for it, within the route's time; else answered so.
     fn without_endpoint(&mut self, view: &View, now: Instant, ledger: Ledger) -> Step {
-        let patience = *self.patience.get_or_insert(now + view.policy.endpoint_wait);
-        if ledger == Ledger::Peek || now >= patience {
+        let since = *self.waits.get_or_insert(now);
+        let Some(until) = look_again(view, since, now).filter(|_| ledger == Ledger::Live) else {
             return self.fail(Failure::NoHealthyUpstream);
-        }
+        };
         self.first_try.get_or_insert(now);
         self.start_clock(now);
         self.phase = Phase::Waiting;
-        let until = (now + LOOK_AGAIN).min(patience);
         Step::Wait(self.route_deadline.map_or(until, |d| until.min(d)))
     }
 
@@ -361,6 +360,12 @@ impl Exchange {
         self.holds = Holds::default();
         step
     }
+}
+
+/// When to look again for an endpoint where none may get traffic, for whoever waits since then; `None` once that was long enough.
+pub fn look_again(view: &View, since: Instant, now: Instant) -> Option<Instant> {
+    let until = since + view.policy.endpoint_wait;
+    (now < until).then(|| until.min(now + LOOK_AGAIN))
 }
 
 /// The HTTP status that a gRPC status stands for.

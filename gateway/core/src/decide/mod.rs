@@ -25,7 +25,7 @@ use crate::balance::{BackendPolicy, EndpointState, Member, Slot, UpstreamProtoco
 use crate::failure::{Failure, Reply};
 
 pub use edit::RequestHead;
-pub use exchange::Exchange;
+pub use exchange::{Exchange, look_again};
 pub use find::{Found, find};
 
 /// What is known of the client's connection before anything is routed.
