@@ -101,7 +101,10 @@ impl Reconcile {
                     analysis = Some(Timer::now() + CALM);
                 }
                 Some(ask) = self.questions.recv() => self.answer(ask, &world),
-                Some(ejection) = self.ejections.recv() => self.ward.admit(&ejection, Instant::now()),
+                Some(ejection) = self.ejections.recv() => {
+                    self.ward.admit(&ejection, Instant::now());
+                    self.engine.upstream.leave(&ejection.slot, &ejection.member.state);
+                }
                 () = sleep_until(due) => {
                     self.ward.round(Instant::now());
                     self.warming.round(Instant::now());

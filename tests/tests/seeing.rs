@@ -7,7 +7,7 @@ use isthmus_tests::binary;
 use isthmus_tests::gateway::{ADMIN, Gateway, METRICS, own_address};
 use isthmus_tests::wire::{self, Client};
 use isthmus_tests::{wait, world};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A gateway with one backend, and one rule that is refused.
 fn start() -> (Backend, Gateway) {
@@ -65,6 +65,18 @@ fn admin_pages_are_json() {
     };
     assert_eq!(page("/config")["listeners"][0]["virtualHosts"][0]["domains"][0], "*");
     assert_eq!(page("/endpoints")[0]["endpoint"], backend.address.to_string());
+    let cluster = &page("/clusters?format=json")["cluster_statuses"][0];
+    let (host, most) = (&cluster["host_statuses"][0], u32::MAX);
+    assert_eq!(cluster["name"], "outbound|80||backend.test");
+    let limits = json!([{"max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": most}]);
+    assert_eq!(cluster["circuit_breakers"]["thresholds"], limits);
+    let address = json!({"socket_address": {"address": backend.address.ip().to_string(), "port_value": backend.address.port()}});
+    assert_eq!((&host["address"], &host["weight"], &host["health_status"]), (&address, &1.into(), &json!({"eds_health_status": "HEALTHY"})));
+    assert_eq!(wire::ask(gateway.http(), "a.test", "/").map(|m| m.status()), Some(200));
+    let stats = page("/clusters?format=json")["cluster_statuses"][0]["host_statuses"][0]["stats"].clone();
+    let [success, active] = [json!({"name": "rq_success", "value": "1"}), json!({"name": "rq_active", "type": "GAUGE"})];
+    assert!(stats.as_array().is_some_and(|all| all.contains(&success) && all.contains(&active)), "what is 0 is left out: {stats:#}");
+    assert_eq!(gateway.fetch(ADMIN, "/clusters?format=xml").map(|m| m.status()), Some(400));
     let problem = &page("/problems")[0];
     assert_eq!(
         (&problem["severity"], &problem["path"], &problem["name"]),

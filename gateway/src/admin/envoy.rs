@@ -32,8 +32,13 @@ async fn counts(State(office): State<Office>, Query(wish): Query<Wish>) -> Respo
     }
 }
 
-async fn clusters(State(office): State<Office>) -> Response {
-    hosts::text(&office.desk.slots().await.unwrap_or_default(), &office.observe.traffic).into_response()
+async fn clusters(State(office): State<Office>, Query(wish): Query<Wish>) -> Response {
+    let (slots, traffic) = (office.desk.slots().await.unwrap_or_default(), &office.observe.traffic);
+    match wish.format.as_deref() {
+        Some("json") => Json(hosts::json(&slots, traffic)).into_response(),
+        None | Some("text") => hosts::text(&slots, traffic).into_response(),
+        Some(other) => (StatusCode::BAD_REQUEST, format!("format is json or text, not {other}\n")).into_response(),
+    }
 }
 
 async fn server_info(State(office): State<Office>) -> Response {

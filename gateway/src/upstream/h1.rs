@@ -39,23 +39,28 @@ pub(crate) struct Life {
     pub(super) place: Place,
     _opened: Opened,
     born: Instant,
+    /// How often the endpoint had been ejected by then.
+    ejections: u32,
     requests: u32,
 }
 
 impl Lane {
     /// A new connection.
-    pub(crate) fn new(stream: TcpStream, place: Place, opened: Opened) -> Self {
+    pub(crate) fn new(stream: TcpStream, place: Place, opened: Opened, endpoint: &EndpointState) -> Self {
         let local = stream.local_addr().ok();
         let (read, write) = stream.into_split();
-        let life = Life { place, _opened: opened, born: Instant::now(), requests: 0 };
+        let life = Life { place, _opened: opened, born: Instant::now(), ejections: endpoint.ejections(), requests: 0 };
         Self { wire: Box::new(Wire::new(read, BytesMut::new())), out: Outgoing::new(write), local, life }
     }
 }
 
 impl Life {
-    /// One more request was carried: until when the connection may be kept, if it may.
-    pub(super) fn go_on(&mut self, slot: &Slot, policy: &BackendPolicy) -> Option<Instant> {
+    /// One more request was carried: until when the connection may be kept, if it may. One from before an ejection may not.
+    pub(super) fn go_on(&mut self, slot: &Slot, endpoint: &EndpointState, policy: &BackendPolicy) -> Option<Instant> {
         self.requests += 1;
+        if endpoint.ejections() != self.ejections {
+            return None;
+        }
         if policy.keeping.requests.is_some_and(|most| self.requests >= most) {
             slot.note(Noted::ConnectionServed);
             return None;
@@ -185,7 +190,10 @@ mod tests {
     async fn pair() -> (Lane, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Lane::new(near, place(), Arc::<Traffic>::default().opened(&slot(), &Arc::default())), listener.accept().await.unwrap().0)
+        (
+            Lane::new(near, place(), Arc::<Traffic>::default().opened(&slot(), &Arc::default()), &EndpointState::default()),
+            listener.accept().await.unwrap().0,
+        )
     }
 
     fn later() -> Instant {

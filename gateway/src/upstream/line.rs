@@ -154,12 +154,12 @@ impl Queue {
             drop(state);
             return Asked::Granted(grant);
         }
-        slot.overflow(Resource::Connection);
         let Some(pending) = slot.enter(Resource::Pending, slot.limits().pending) else {
             self.tell(before);
             drop(state);
             return Asked::Refused;
         };
+        slot.overflow(Resource::Connection);
         let (tell, told) = oneshot::channel();
         let number = state.next;
         state.next += 1;

@@ -14,8 +14,8 @@ mod wire;
 use std::sync::{self, Arc};
 use std::time::{Duration, Instant};
 
-use isthmus_core::balance::Slot;
 use isthmus_core::balance::breaker::{Noted, Permit, Resource};
+use isthmus_core::balance::{EndpointState, Slot};
 use isthmus_core::decide::{Attempt, ConnectError};
 use queue::Settled;
 use shelf::Kept;
@@ -91,7 +91,7 @@ impl Upstream {
         let dialled = dial(&self.traffic, slot, member, policy).await;
         drop(pending);
         match dialled {
-            Ok((stream, opened)) => Ok(Lane::new(stream, place, opened)),
+            Ok((stream, opened)) => Ok(Lane::new(stream, place, opened, &member.state)),
             Err(failed) => {
                 slot.note(Noted::PendingFailed);
                 Err(Missing::Failed(failed))
@@ -132,7 +132,7 @@ impl Upstream {
     /// Keeps a connection that has carried the attempt, where it can carry another.
     pub(crate) fn keep(&self, worker: usize, attempt: &Attempt, mut lane: Lane) {
         let Attempt { slot, member, policy, .. } = attempt;
-        let Some(until) = lane.life.go_on(slot, policy) else { return };
+        let Some(until) = lane.life.go_on(slot, &member.state, policy) else { return };
         // The limit in force by now, which need not be the one of the attempt.
         match slot.limits().connections {
             Some(_) => self.queues.of(slot).put(&member.state, lane, until),
@@ -143,6 +143,12 @@ impl Upstream {
     /// How many HTTP/1 connections are idle.
     pub(crate) fn idle(&self) -> usize {
         self.pool.idle() + self.queues.idle()
+    }
+
+    /// An endpoint gets no more for a while: its idle connections are closed, the others end with what they carry.
+    pub(crate) fn leave(&self, slot: &Arc<Slot>, endpoint: &Arc<EndpointState>) {
+        self.pool.close(endpoint);
+        self.queues.leave(slot, endpoint);
     }
 
     /// A backend's limits may have changed.

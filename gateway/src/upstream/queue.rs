@@ -141,6 +141,12 @@ impl Queues {
         self.lines.read().unwrap_or_else(PoisonError::into_inner).get(&Arc::as_ptr(slot).addr()).cloned()
     }
 
+    /// Lets go of the connections to an endpoint that carry nothing.
+    pub(super) fn leave(&self, slot: &Arc<Slot>, endpoint: &Arc<EndpointState>) {
+        let left = self.known(slot).map(|queue| queue.state().shelf.leave(endpoint));
+        drop(left);
+    }
+
     /// A backend's limits may have changed: what is too many goes, and who waits goes on.
     pub(super) fn adjust(&self, slot: &Arc<Slot>, now: Instant, pool: &Pool) {
         if let Some(queue) = self.known(slot) {

@@ -100,6 +100,12 @@ impl Shelf {
         }
         None
     }
+    /// Takes out what leads to the endpoint; its connections of HTTP/2 end with the streams that they have.
+    pub(super) fn leave(&mut self, endpoint: &Arc<EndpointState>) -> Vec<Idle> {
+        let at = Arc::as_ptr(endpoint);
+        self.links.iter().filter(|(to, _)| std::ptr::eq(to.as_ptr(), at)).filter_map(|(_, link)| link.upgrade()).for_each(|link| link.retire());
+        self.idle.remove(&at.addr()).map(|(_, list)| list).unwrap_or_default()
+    }
     /// Takes out what is of no more use by now, and `surplus` more; also how many more there would have been to take.
     pub(super) fn sweep(&mut self, now: Instant, mut surplus: u32) -> (Vec<Idle>, u32) {
         let mut dropped = Vec::new();
