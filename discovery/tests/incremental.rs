@@ -220,3 +220,21 @@ proptest! {
         prop_assert!(look(&mut registry).0.catalog.services.is_empty());
     }
 }
+
+#[test]
+fn an_object_told_again_keeps_the_allocation_that_others_hold() {
+    let text = b"apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d, namespace: ns}\nspec: {host: a.example.com}\n";
+    let told = || {
+        let parsed = parse(text, &ClusterId::from("c1"), &"c1/d".into());
+        let told = fact(parsed.documents.into_iter().next().expect("an object"), &mut Interner::default()).expect("a fact");
+        Event::Apply(partition("c1", Kind::DestinationRule), told)
+    };
+    let mut registry = empty();
+    let at = || partition("c1", Kind::DestinationRule);
+    registry.apply_all(KINDS.map(|kind| Event::Init(partition("c1", kind))).into_iter().chain([Event::Init(at()), told(), Event::InitDone(at())]));
+    registry.apply_all(KINDS.map(|kind| Event::InitDone(partition("c1", kind))));
+    let rule = |registry: &mut Registry| registry.world().0.documents.destination_rules.values().next().cloned().expect("the rule");
+    let before = rule(&mut registry);
+    registry.apply(told());
+    assert!(Arc::ptr_eq(&before, &rule(&mut registry)));
+}

@@ -179,10 +179,12 @@ fn hosts(entry: &Object<ServiceEntry>) -> BTreeSet<Hostname> {
     entry.spec.hosts.iter().map(|h| Hostname::new(h)).collect()
 }
 
-/// True where the object is new or differs, be it in its place only: answers name file and line.
+/// True where the object is new or differs, be it in its place only: answers name file and line. An equal one leaves the allocation
+/// that others hold.
 fn put<S: PartialEq>(map: &mut BTreeMap<NamespacedName, Arc<Object<S>>>, at: NamespacedName, object: Arc<Object<S>>) -> bool {
-    match map.insert(at.clone(), object) {
-        None => true,
-        Some(old) => map.get(&at) != Some(&old),
+    if map.get(&at) == Some(&object) {
+        return false;
     }
+    map.insert(at, object);
+    true
 }

@@ -6,8 +6,13 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 /// As many bytes of a key are told apart.
 const DEEPEST: usize = 256;
+
+/// Most fit into their node.
+type Label = SmallVec<[u8; 16]>;
 
 /// Texts, each with a value.
 #[derive(Clone, Debug)]
@@ -16,7 +21,7 @@ pub(super) struct Trie<V>(Option<Arc<Node<V>>>);
 #[derive(Clone, Debug)]
 struct Node<V> {
     /// What the edge to this node spells; its first byte tells siblings apart.
-    label: Box<[u8]>,
+    label: Label,
     /// Sorted by first byte.
     children: Vec<(u8, Arc<Self>)>,
     value: Option<V>,
@@ -92,7 +97,7 @@ impl<V: Clone> Trie<V> {
 
 impl<V> Node<V> {
     fn new(label: &[u8]) -> Self {
-        Self { label: label.into(), children: Vec::new(), value: None }
+        Self { label: Label::from_slice(label), children: Vec::new(), value: None }
     }
     fn child(&self, first: u8) -> Result<usize, usize> {
         self.children.binary_search_by_key(&first, |(byte, _)| *byte)
@@ -100,7 +105,7 @@ impl<V> Node<V> {
     /// Cuts a node in two: it keeps the first `at` bytes, and its only child gets the rest of label, children and value.
     fn split(&mut self, at: usize) {
         let (head, tail) = self.label.split_at(at);
-        let (head, tail): (Box<[u8]>, Box<[u8]>) = (head.into(), tail.into());
+        let (head, tail) = (Label::from_slice(head), Label::from_slice(tail));
         let first = tail[0];
         let lower = Self { label: tail, children: std::mem::take(&mut self.children), value: self.value.take() };
         self.label = head;
@@ -122,7 +127,8 @@ impl<V: Clone> Node<V> {
             return false;
         }
         if let [(_, only)] = &node.children[..] {
-            let joined = Self { label: [&*node.label, &*only.label].concat().into(), ..Self::clone(only) };
+            let mut joined = Self::clone(only);
+            joined.label.insert_from_slice(0, &node.label);
             *node = joined;
             return false;
         }
