@@ -11,14 +11,18 @@ fn isthmus(args: &[&str]) -> Output {
 
 #[test]
 fn exit_codes_are_istioctls() {
-    let rows: [(&[&str], i32); 9] = [
+    let rows: [(&[&str], i32); 13] = [
         (&["version"], 0),
+        (&["--version"], 0),
         (&["--help"], 0),
         (&["completion", "bash"], 0),
         (&["check", "tests/input/canary/canary.yaml"], 0),
         (&["check", "tests/input/bad/reties.yaml"], 79),
         (&["check", "no/such/file.yaml"], 65),
         (&["check", "--no-such-flag"], 64),
+        (&["run"], 64),
+        (&["explain", "GET"], 64),
+        (&["explain", "http://a.test/", "--from", "r1//s1", "--config", "tests/input/canary"], 64),
         (&["no-such-command"], 64),
         (&["explain", "GET", "http://a.test/", "--config", "no/such/isthmus.yaml"], 65),
     ];
