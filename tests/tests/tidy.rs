@@ -9,7 +9,7 @@ type Rule = (&'static str, fn(&File) -> Vec<String>);
 
 const RULES: [Rule; 9] = [
     ("every source file opens with //!", head),
-    ("at most 400 lines of code before the tests", size),
+    ("at most 400 lines in a file", size),
     ("rooms of the core import in order", core_order),
     ("the core has no clock, chance, environment, async or lock", core_purity),
     ("the gateway's data path does not know its frame", gateway_order),
@@ -53,16 +53,17 @@ fn size(f: &File) -> Vec<String> {
     if !f.path.ends_with(".rs") {
         return Vec::new();
     }
-    let lines = code(f.text.split("#[cfg(test)]").next().unwrap_or_default()).count();
-    if lines > 400 { vec![format!("{lines} lines of code: split by idea")] } else { Vec::new() }
+    let lines = f.text.lines().count();
+    if lines > 400 { vec![format!("{lines} lines: split by idea")] } else { Vec::new() }
 }
 
 /// What each room of the core may import beside itself: model < route, policy, balance < snapshot < compile < analyze; snapshot < whatif; failure < decide < explain.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
+    ("text", &[]),
     ("model", &[]),
     ("failure", &["model"]),
     ("join", &["model"]),
-    ("route", &["model", "failure", "policy", "balance"]),
+    ("route", &["text", "model", "failure", "policy", "balance"]),
     ("policy", &["model", "failure", "route", "balance"]),
     ("balance", &["model", "failure", "route", "policy"]),
     ("snapshot", &["model", "failure", "route", "policy", "balance"]),
@@ -258,7 +259,7 @@ fn each_rule_catches_its_wrong_text() {
     let core = "gateway/core/src/";
     let rows: [(&str, String, &str, &str); 21] = [
         ("head", "config/src/a.rs".into(), "use std::fmt;\n", "//! What it is for.\n"),
-        ("size", "config/src/a.rs".into(), &"let a = 1;\n".repeat(401), &("// why\n".repeat(500) + &"let a = 1;\n".repeat(400))),
+        ("size", "config/src/a.rs".into(), &("// why\n".repeat(200) + &"let a = 1;\n".repeat(201)), &"let a = 1;\n".repeat(400)),
         ("order", format!("{core}route/mod.rs"), "use crate::compile::Plan;", "use crate::model::Service;"),
         ("order", format!("{core}model/mod.rs"), "use super::balance::View;", "use super::model::View;"),
         ("order", format!("{core}model/service.rs"), "use super::super::route;", "use super::endpoint::Endpoint;"),
