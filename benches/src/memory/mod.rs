@@ -160,3 +160,28 @@ impl Account {
         self.last = ALLOCATOR.allocated();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that an object may take where it is listed, joined and compiled: what it takes, and a tenth more. All that this process
+    /// holds is counted, so no other test may stand beside this one.
+    #[test]
+    fn what_is_kept_of_an_object_stays_small() {
+        let size = Size { routes: 300, services: 600, each: 5 };
+        let stages = measure(size).expect("objects that can be read");
+        let taken = |names: &[&str]| stages.iter().filter(|stage| names.contains(&&*stage.name)).map(|stage| stage.bytes).sum::<isize>();
+        for (names, of, count, most) in [
+            (&["list services"][..], "Service of a cluster", 2 * size.services, 335),
+            (&["list endpointslices", "list pods"], "endpoint", size.endpoints(), 375),
+            (&["list virtualservices"], "VirtualService", size.routes, 1_600),
+            (&["join"], "endpoint", size.endpoints(), 145),
+            (&["compile"], "route and its twenty endpoints", size.routes, 5_250),
+        ] {
+            let each = taken(names) / count as isize;
+            assert!((1..=most).contains(&each), "{names:?}: {each} bytes for each {of}, expected at most {most}");
+        }
+        assert_eq!(stages.iter().map(|stage| stage.bytes).sum::<isize>(), 0, "something is held for good");
+    }
+}

@@ -1,10 +1,12 @@
-//! One allocation for each text, each set of labels and each list of ports, however many pods carry it.
+//! One allocation for each text, each set of labels and each list of ports, however many objects carry it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use isthmus_config::object::Labels;
+use isthmus_config::name::ClusterId;
+use isthmus_config::object::{Labels, Origin};
 use isthmus_core::join::NamedPorts;
+use isthmus_core::model::Port;
 
 /// Texts and label sets in use. What nobody else holds any more is swept out when the number has doubled.
 #[derive(Debug, Default)]
@@ -12,6 +14,9 @@ pub struct Interner {
     texts: HashSet<Arc<str>>,
     labels: HashSet<Arc<Labels>>,
     ports: HashSet<NamedPorts>,
+    service_ports: HashSet<Arc<[Port]>>,
+    /// Where all objects of an API server stand.
+    origins: BTreeMap<ClusterId, Arc<Origin>>,
     swept: usize,
 }
 
@@ -48,12 +53,31 @@ impl Interner {
         ports
     }
 
+    /// The shared form of the ports of a Service.
+    pub fn service_ports(&mut self, ports: Arc<[Port]>) -> Arc<[Port]> {
+        if let Some(shared) = self.service_ports.get(&ports) {
+            return shared.clone();
+        }
+        self.service_ports.insert(ports.clone());
+        ports
+    }
+
+    /// The shared form of a place, which all objects of an API server have in common.
+    pub fn origin(&mut self, origin: &Origin) -> Arc<Origin> {
+        if !origin.file.is_empty() {
+            return Arc::new(origin.clone());
+        }
+        let known = self.origins.entry(origin.cluster.clone()).or_insert_with(|| Arc::new(origin.clone()));
+        if **known == *origin { known.clone() } else { Arc::new(origin.clone()) }
+    }
+
     fn sweep(&mut self) {
         if self.texts.len() + self.labels.len() < 2 * self.swept.max(SMALL) {
             return;
         }
         self.labels.retain(|l| Arc::strong_count(l) > 1);
         self.ports.retain(|p| p.holders() > 1);
+        self.service_ports.retain(|p| Arc::strong_count(p) > 1);
         self.texts.retain(|t| Arc::strong_count(t) > 1);
         self.swept = self.texts.len() + self.labels.len();
     }

@@ -17,13 +17,14 @@ const PERSISTENT_SESSION: &str = "istio.io/persistent-session";
 pub(super) fn fact(object: &Object<Service>, interner: &mut Interner) -> ServiceFact {
     let (meta, spec) = (&object.meta, &object.spec);
     let external = spec.r#type == ServiceType::ExternalName;
+    let ports = spec.ports.iter().map(|p| port(p, interner)).collect();
     ServiceFact {
         namespace: interner.text(&meta.namespace),
-        name: meta.name.clone(),
+        name: interner.text(&meta.name),
         labels: interner.labels(&meta.labels),
         // Kubernetes ignores an ExternalName Service's selector, and so does Istio.
         selector: if external { Arc::default() } else { interner.labels(&spec.selector) },
-        ports: spec.ports.iter().map(port).collect(),
+        ports: interner.service_ports(ports),
         export_to: meta.annotations.get(EXPORT_TO).map(|list| {
             let items: Vec<&str> = list.split(',').map(str::trim).filter(|i| !i.is_empty()).collect();
             ExportTo::parse(&items, &meta.namespace, &[])
@@ -40,7 +41,7 @@ pub(super) fn fact(object: &Object<Service>, interner: &mut Interner) -> Service
             ServiceType::LoadBalancer => Form::LoadBalancer,
         },
         outside: outside(object).map(Box::new),
-        origin: object.origin.clone(),
+        origin: interner.origin(&object.origin),
     }
 }
 
@@ -56,10 +57,10 @@ fn outside(object: &Object<Service>) -> Option<Outside> {
     (by_node || !addresses.is_empty()).then_some(Outside { addresses, node_ports, nodes })
 }
 
-fn port(port: &ServicePort) -> Port {
+fn port(port: &ServicePort, interner: &mut Interner) -> Port {
     Port {
         number: port.port,
-        name: port.name.clone(),
+        name: interner.text(&port.name),
         protocol: Protocol::of_port(&port.protocol, Some(&port.app_protocol), &port.name, port.port),
         target: match &port.target_port {
             None | Some(PortOrName::Number(0)) => TargetPort::Same,

@@ -1,6 +1,6 @@
 //! Istio objects: judged, kept at their last good version, and told to the services that read them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use isthmus_config::istio::{ServiceEntry, WorkloadEntry, WorkloadGroup};
@@ -9,7 +9,7 @@ use isthmus_config::object::{Labels, Object, ObjectRef};
 use isthmus_config::parse::Document;
 use isthmus_config::validate::{refuses, validate};
 use isthmus_core::join;
-use isthmus_core::model::{Documents, NamespacedName};
+use isthmus_core::model::{Documents, NamespacedName, Objects};
 
 use super::probing::unprobed;
 use super::{Registry, key};
@@ -50,7 +50,7 @@ impl Registry {
             | Document::NotUsed(_) => false,
         };
         if differs {
-            self.changes.objects.insert(object);
+            self.note_change(object);
         }
     }
 
@@ -69,8 +69,14 @@ impl Registry {
             Kind::WorkloadEntry | Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Node | Kind::Namespace | Kind::Secret => false,
         };
         if was {
-            self.changes.objects.insert(object.clone());
+            self.note_change(object.clone());
         }
+    }
+
+    /// An object in force differs.
+    fn note_change(&mut self, object: ObjectRef) {
+        self.copies.changed(&object, &self.world.documents);
+        self.changes.objects.insert(object);
     }
 
     /// The documents, to be changed; what the world before has of them is copied.
@@ -86,7 +92,7 @@ impl Registry {
         };
         if differs {
             self.aim_all(&object.namespace);
-            self.changes.objects.insert(object);
+            self.note_change(object);
         }
     }
 
@@ -123,7 +129,7 @@ impl Registry {
                 self.selecting.entry(object.namespace.clone()).or_default().insert(object.name.clone());
             }
         }
-        self.changes.objects.insert(object);
+        self.note_change(object);
     }
 
     /// Puts or removes a WorkloadEntry of one cluster (M-26). Rules that name one by its name mean the first cluster's.
@@ -152,7 +158,7 @@ impl Registry {
             None => entries.remove(&key(&object)),
         };
         if old != first {
-            self.changes.objects.insert(object);
+            self.note_change(object);
         }
     }
 
@@ -181,7 +187,7 @@ fn hosts(entry: &Object<ServiceEntry>) -> BTreeSet<Hostname> {
 
 /// True where the object is new or differs, be it in its place only: answers name file and line. An equal one leaves the allocation
 /// that others hold.
-fn put<S: PartialEq>(map: &mut BTreeMap<NamespacedName, Arc<Object<S>>>, at: NamespacedName, object: Arc<Object<S>>) -> bool {
+fn put<S: PartialEq>(map: &mut Objects<S>, at: NamespacedName, object: Arc<Object<S>>) -> bool {
     if map.get(&at) == Some(&object) {
         return false;
     }

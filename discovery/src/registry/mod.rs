@@ -156,7 +156,7 @@ impl Registry {
             Event::Resumed(partition) => self.resume(&partition),
             Event::Lost(partition, reason) => self.lose(&partition, reason),
             Event::Joined(cluster, secret) => self.join(cluster, secret),
-            Event::Copy(source, object, document) => self.copies.note(source, object, document),
+            Event::Copy(source, object, document) => self.copies.note(source, object, document, &self.world.documents),
             Event::Removed(source) => self.remove_source(&source),
             Event::Problems(source, file, problems) if problems.is_empty() => {
                 self.file_problems.remove(&(source, file));

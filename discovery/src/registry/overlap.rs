@@ -65,7 +65,7 @@ impl Overlap {
         twice.filter_map(|((cluster, object), versions)| {
             let origin = match versions.values().last()? {
                 Fact::Istio(_, document) => document.origin().clone(),
-                Fact::Service(service) => service.origin.clone(),
+                Fact::Service(service) => (*service.origin).clone(),
                 Fact::Slice(_) | Fact::Pod(_) | Fact::Node(..) | Fact::Namespace(..) => Origin { cluster: cluster.clone(), ..Origin::default() },
             };
             let message = format!("not in force: the API server of {cluster} has {object} already, and its version counts");

@@ -74,8 +74,7 @@ impl Registry {
     }
 
     fn target(&mut self, id: &ClusterId, object: &ObjectRef) -> Option<Target> {
-        let groups = self.world.documents.workload_groups.range((object.namespace.clone(), Arc::from(""))..);
-        let groups: Vec<_> = groups.take_while(|((ns, _), _)| *ns == object.namespace).map(|(_, group)| group.clone()).collect();
+        let groups: Vec<_> = self.world.documents.workload_groups.within(&object.namespace).cloned().collect();
         if groups.is_empty() {
             return None;
         }

@@ -16,7 +16,7 @@ impl Registry {
             .flatten()
             .cloned()
             .chain(self.overlap.problems())
-            .chain(self.copies.problems(&self.world.documents))
+            .chain(self.copies.problems())
             .chain(self.conflicts.values().flatten().cloned())
             .chain(self.network_problems())
             .chain(self.failures())

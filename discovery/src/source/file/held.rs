@@ -136,7 +136,7 @@ impl Held {
         here.map(|(place, fact)| {
             let written = match fact {
                 Fact::Istio(_, document) => document.origin().clone(),
-                Fact::Service(service) => service.origin.clone(),
+                Fact::Service(service) => (*service.origin).clone(),
                 Fact::Slice(_) | Fact::Pod(_) | Fact::Node(..) | Fact::Namespace(..) => {
                     Origin { cluster: cluster.clone(), file: place.file.clone(), position: place.position, ..Origin::default() }
                 }

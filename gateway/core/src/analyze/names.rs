@@ -1,7 +1,6 @@
 //! Every name that the files give, for "did you mean".
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use isthmus_config::istio::virtual_service::VirtualService;
 use isthmus_config::name::Hostname;
@@ -45,8 +44,8 @@ impl<'a> Names<'a> {
         let all = || self.world.documents.gateways.keys();
         let elsewhere = all().find(|g| g.1 == name.1).map(|(n, g)| format!("{n}/{g}"));
         elsewhere.or_else(|| {
-            let here: Vec<&Arc<str>> = all().filter(|g| g.0 == name.0).map(|g| &g.1).collect();
-            nearest(&name.1, here.iter().map(|g| &***g)).map(str::to_owned)
+            let here = || self.world.documents.gateways.within(&name.0);
+            nearest(&name.1, here().map(|gateway| &*gateway.meta.name)).map(str::to_owned)
         })
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn update(lines: &mut BTreeMap<ObjectRef, Vec<Problem>>, world: &Worl
     let documents = &world.documents;
     let all: Vec<ObjectRef>;
     let objects: Vec<&ObjectRef> = if changes.all {
-        let named = |kind| move |(namespace, name): &crate::model::NamespacedName| ObjectRef::new(kind, namespace.clone(), name.clone());
+        let named = |kind| move |(namespace, name): crate::model::NamespacedName| ObjectRef::new(kind, namespace, name);
         all = (documents.destination_rules.keys().map(named(Kind::DestinationRule)))
             .chain(documents.virtual_services.keys().map(named(Kind::VirtualService)))
             .chain(documents.gateways.keys().map(named(Kind::Gateway)))

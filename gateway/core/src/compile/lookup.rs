@@ -64,7 +64,7 @@ impl Rules {
         let mut stale: BTreeSet<(Arc<str>, Hostname)> = BTreeSet::new();
         let names: Vec<NamespacedName> = if changes.all {
             *self = Self::default();
-            world.documents.destination_rules.keys().cloned().collect()
+            world.documents.destination_rules.keys().collect()
         } else {
             let rules = changes.objects.iter().filter(|o| o.kind == Kind::DestinationRule);
             rules.map(|o| (o.namespace.clone(), o.name.clone())).collect()

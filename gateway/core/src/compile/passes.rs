@@ -131,7 +131,7 @@ impl Compiler {
     /// VirtualServices to servers; notes the fragments that are missing and the hosts that gain or lose an offer.
     pub(super) fn bind(&mut self, world: &World, changes: &Changes, pass: &mut Pass) {
         let names: BTreeSet<NamespacedName> = if changes.all || pass.replanned {
-            self.bound.keys().chain(world.documents.virtual_services.keys()).cloned().collect()
+            self.bound.keys().cloned().chain(world.documents.virtual_services.keys()).collect()
         } else {
             let services = changes.objects.iter().filter(|o| o.kind == Kind::VirtualService);
             services.map(|o| (o.namespace.clone(), o.name.clone())).collect()

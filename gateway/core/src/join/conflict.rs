@@ -46,7 +46,7 @@ pub fn conflicts(facts: &Facts<'_>, host: &Hostname) -> Vec<Problem> {
 
 fn differences(first: &ServiceFact, other: &ServiceFact) -> Vec<String> {
     let alike = |(a, b): (&Port, &Port)| (a.number, &a.name) == (b.number, &b.name);
-    if first.form == other.form && first.ports.len() == other.ports.len() && first.ports.iter().zip(&other.ports).all(alike) {
+    if first.form == other.form && first.ports.len() == other.ports.len() && first.ports.iter().zip(&*other.ports).all(alike) {
         return Vec::new();
     }
     let ports = |s: &ServiceFact| s.ports.iter().map(|p| (p.number, p.name.clone())).collect::<BTreeSet<_>>();

@@ -26,8 +26,8 @@ pub struct ServiceFact {
     pub labels: Arc<Labels>,
     /// Its pod selector, shared likewise.
     pub selector: Arc<Labels>,
-    /// Its ports, with protocols (P-1).
-    pub ports: Vec<Port>,
+    /// Its ports, with protocols (P-1), shared likewise.
+    pub ports: Arc<[Port]>,
     /// Who may see it, where it says so itself (M-5).
     pub export_to: Option<ExportTo>,
     /// The host that an ExternalName Service stands for (V-26).
@@ -43,7 +43,7 @@ pub struct ServiceFact {
     /// How it is reached from outside its cluster, where it is.
     pub outside: Option<Box<Outside>>,
     /// Where it stands.
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
 }
 
 /// What kind of Service it is; clusters had better agree on it (M-1).

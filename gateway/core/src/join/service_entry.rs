@@ -126,7 +126,7 @@ pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> 
             Asked::DnsRoundRobin => Resolution::DnsRoundRobin,
             Asked::DynamicDns => Resolution::DynamicDns,
         },
-        ports,
+        ports: ports.into(),
         export_to: export_to(facts, first),
         alias: None,
         labels: Arc::new(first.meta.labels.clone()),
@@ -134,7 +134,7 @@ pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> 
         distribution: Distribution::annotated(&first.meta.annotations).unwrap_or_else(|| distribution_of_namespace(facts, &first.meta.namespace)),
         unmet: Vec::new(),
         object: reference(first),
-        origin: first.origin.clone(),
+        origin: Arc::new(first.origin.clone()),
     };
     Some(Joined { service, endpoints })
 }
@@ -159,7 +159,7 @@ pub(super) fn selected_by_service(facts: &Facts<'_>, service: &Service, out: &mu
     for (cluster, entry) in selected_entries(facts, &service.namespace, &service.selector) {
         let Some(ip) = stated(&entry.spec) else { continue };
         let of = told_by_entry(facts, cluster, entry);
-        for port in &service.ports {
+        for port in service.ports.iter() {
             let named = |name: &str| entry.spec.ports.get(name).and_then(|n| u16::try_from(*n).ok());
             let number = named(&port.name).or_else(|| match &port.target {
                 TargetPort::Same => None,

@@ -4,6 +4,7 @@
 //! endpoints are separate records: an endpoint change leaves the service (its ports) untouched, and with it every route.
 
 mod endpoint;
+mod objects;
 mod passage;
 mod protocol;
 mod service;
@@ -11,6 +12,7 @@ mod shards;
 mod world;
 
 pub use endpoint::{Address, CLUSTER, Endpoint, HOSTNAME, Health, NETWORK, REGION, SUBZONE, Workload, ZONE};
+pub use objects::Objects;
 pub use passage::{Gateways, NetworkGateway, Passage, TLS_MODE};
 pub use protocol::Protocol;
 pub use service::{Distribution, ExportTo, Port, Resolution, Service, ServiceKind, TargetPort, Unmet};

@@ -74,7 +74,7 @@ pub enum Resolution {
 }
 
 /// A service port's targetPort.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TargetPort {
     /// Not given: the port's own number.
     #[default]
@@ -120,7 +120,7 @@ pub enum Unmet {
 }
 
 /// One port of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Port {
     /// The service port's number, 1..=65535.
     pub number: u16,
@@ -143,8 +143,8 @@ pub struct Service {
     pub kind: ServiceKind,
     /// How its endpoints become addresses.
     pub resolution: Resolution,
-    /// Its ports in declared order.
-    pub ports: Vec<Port>,
+    /// Its ports in declared order, shared by all that have the same.
+    pub ports: Arc<[Port]>,
     /// Who may see it (M-5).
     pub export_to: ExportTo,
     /// ExternalName: the host that this one stands for (V-26).
@@ -160,7 +160,7 @@ pub struct Service {
     /// The object that defined it.
     pub object: ObjectRef,
     /// Where that object stands.
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
 }
 
 impl Service {

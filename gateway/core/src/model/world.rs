@@ -12,9 +12,9 @@ use isthmus_config::istio::virtual_service::VirtualService;
 use isthmus_config::istio::workload::{WorkloadEntry, WorkloadGroup};
 use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::{ClusterId, Hostname, Locality, Network};
-use isthmus_config::object::{Labels, Object, ObjectRef};
+use isthmus_config::object::{Labels, ObjectRef};
 
-use super::{Endpoint, Service, Shards};
+use super::{Endpoint, Objects, Service, Shards};
 
 /// Namespace, then name.
 pub type NamespacedName = (Arc<str>, Arc<str>);
@@ -34,13 +34,13 @@ pub struct Catalog {
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "each map holds the objects of its kind")]
 pub struct Documents {
-    pub gateways: BTreeMap<NamespacedName, Arc<Object<Gateway>>>,
-    pub virtual_services: BTreeMap<NamespacedName, Arc<Object<VirtualService>>>,
-    pub destination_rules: BTreeMap<NamespacedName, Arc<Object<DestinationRule>>>,
-    pub service_entries: BTreeMap<NamespacedName, Arc<Object<ServiceEntry>>>,
-    pub workload_entries: BTreeMap<NamespacedName, Arc<Object<WorkloadEntry>>>,
-    pub workload_groups: BTreeMap<NamespacedName, Arc<Object<WorkloadGroup>>>,
-    pub envoy_filters: BTreeMap<NamespacedName, Arc<Object<EnvoyFilter>>>,
+    pub gateways: Objects<Gateway>,
+    pub virtual_services: Objects<VirtualService>,
+    pub destination_rules: Objects<DestinationRule>,
+    pub service_entries: Objects<ServiceEntry>,
+    pub workload_entries: Objects<WorkloadEntry>,
+    pub workload_groups: Objects<WorkloadGroup>,
+    pub envoy_filters: Objects<EnvoyFilter>,
 }
 
 /// Who we are: what Gateway selectors, exportTo and localities see.

@@ -62,7 +62,7 @@ fn service(name: &str, ports: &[u16], alias: Option<&str>, hidden: bool) -> Arc<
         distribution: None,
         unmet: Vec::new(),
         object: ObjectRef::new(Kind::Service, "app", name),
-        origin: Origin::default(),
+        origin: Arc::default(),
     })
 }
 
@@ -125,8 +125,8 @@ fn apply(world: &mut World, (kind, which, variant): Step, changes: &mut Changes)
             own.hostname = Hostname::new("own.gw.svc.cluster.local");
             own.namespace = "gw".into();
             own.selector = Arc::new(Labels::from([("istio".into(), "ingressgateway".into())]));
-            own.ports[0].target = if variant < 6 { TargetPort::Number(8080) } else { TargetPort::Name("web".into()) };
-            own.ports[1].target = if variant % 3 == 1 { TargetPort::Number(8080) } else { TargetPort::Same };
+            Arc::make_mut(&mut own.ports)[0].target = if variant < 6 { TargetPort::Number(8080) } else { TargetPort::Name("web".into()) };
+            Arc::make_mut(&mut own.ports)[1].target = if variant % 3 == 1 { TargetPort::Number(8080) } else { TargetPort::Same };
             let host = own.hostname.clone();
             if variant == 0 {
                 world.catalog.services.remove(&host);
