@@ -17,12 +17,11 @@ use crate::settings::Settings;
 use crate::source::kube::{Asked, Common, Door, Resource, Server, kinds, reflect};
 use crate::source::members::Members;
 use crate::source::{Batch, Event, Partition, RESTORED, SourceId, Status, Via};
+use crate::start::WAITING;
 use crate::state::Store;
 
 /// How long reading once may take.
 const AT_ONCE: Duration = Duration::from_secs(15);
-/// Batches that may wait.
-const WAITING: usize = 64;
 /// The first life of a source.
 const FIRST: u64 = 2;
 

@@ -11,8 +11,8 @@ use crate::settings::Settings;
 use crate::source::file::{FileSource, watch};
 use crate::source::{Batch, dns, mesh};
 
-/// Batches that may wait for the reconcile loop before sources wait for it.
-const WAITING: usize = 64;
+/// Batches that may wait for the reconcile loop before sources wait for it: each may be a page of large objects.
+pub(crate) const WAITING: usize = 8;
 
 /// Starts a watcher for each cluster, the resolver and the probes. Apply what arrives to the registry, then ask it for the world.
 ///

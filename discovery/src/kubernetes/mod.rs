@@ -18,22 +18,12 @@ pub use intern::Interner;
 
 /// What is worth knowing of an object that is read as it is.
 pub(crate) fn remark(document: &Document) -> Option<Problem> {
-    match document {
-        Document::Node(node) => node::without_region(node),
-        Document::EndpointSlice(slice) => slice::of_names(slice),
-        Document::Service(_)
-        | Document::Pod(_)
-        | Document::Namespace(_)
-        | Document::Secret(_)
-        | Document::Gateway(_)
-        | Document::VirtualService(_)
-        | Document::DestinationRule(_)
-        | Document::ServiceEntry(_)
-        | Document::WorkloadEntry(_)
-        | Document::WorkloadGroup(_)
-        | Document::EnvoyFilter(_)
-        | Document::Unenforced(_)
-        | Document::NotUsed(_) => None,
+    if let Document::Node(node) = document {
+        node::without_region(node)
+    } else if let Document::EndpointSlice(slice) = document {
+        slice::of_names(slice)
+    } else {
+        None
     }
 }
 

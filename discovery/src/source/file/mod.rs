@@ -299,25 +299,15 @@ impl FileSource {
     /// What a document says to this cluster; what it does not say is told as a problem.
     fn keep(&mut self, document: Document, own: &mut Vec<Problem>) -> Option<Fact> {
         let origin = document.origin().clone();
-        match &document {
-            Document::Unenforced(_) if self.is_config => own.extend(validate(&document)),
-            Document::NotUsed(o) | Document::Unenforced(o) => {
-                let problem = Problem::new(Severity::Info, "ISM0203", format!("{} {} is not used", o.kind, o.meta.name));
-                own.push(Problem { origin: origin.clone(), ..problem });
-            }
-            Document::Gateway(_)
-            | Document::VirtualService(_)
-            | Document::DestinationRule(_)
-            | Document::ServiceEntry(_)
-            | Document::WorkloadEntry(_)
-            | Document::WorkloadGroup(_)
-            | Document::EnvoyFilter(_)
-            | Document::Service(_)
-            | Document::Pod(_)
-            | Document::Namespace(_)
-            | Document::Secret(_) => {}
-            Document::Node(_) | Document::EndpointSlice(_) => own.extend(remark(&document)),
+        if let Document::Unenforced(_) = &document
+            && self.is_config
+        {
+            own.extend(validate(&document));
+        } else if let Document::NotUsed(o) | Document::Unenforced(o) = &document {
+            let problem = Problem::new(Severity::Info, "ISM0203", format!("{} {} is not used", o.kind, o.meta.name));
+            own.push(Problem { origin: origin.clone(), ..problem });
         }
+        own.extend(remark(&document));
         let fact = fact(document, &mut self.interner)?;
         match &fact {
             Fact::Istio(object, _) if !self.is_config && object.kind != Kind::WorkloadEntry => {
