@@ -6,7 +6,7 @@ use isthmus_config::problem::Severity;
 
 use super::args::{Check, Form};
 use super::diagnostic::Printer;
-use super::out::{Exit, Out, Paint, table};
+use super::out::{Exit, Out, Paint, count, table};
 use super::print::print;
 use super::{Done, Failed, client, say_read};
 use crate::admin::{Answered, Checked, Findings, InForceRow, NOT_USED, Posted, alone, over};
@@ -115,7 +115,6 @@ fn in_force(out: Out, rows: &[InForceRow]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
             let place = match &row.reason {
                 None => format!("{}, {}", count(row.routes, "route"), count(row.backends, "backend")),
                 Some(reason) => format!("nowhere: {reason}"),
@@ -130,11 +129,11 @@ fn in_force(out: Out, rows: &[InForceRow]) -> String {
 }
 
 fn summary(checked: &Checked) -> String {
-    let count = |severity: &str| checked.problems.iter().filter(|p| p.severity == severity && p.code != NOT_USED).count();
-    let objects = checked.in_force.len();
-    match (count("error"), count("warning"), count("info")) {
-        (0, 0, 0) => format!("{objects} objects checked, nothing found"),
-        (errors, warnings, infos) => format!("{objects} objects checked: {errors} errors, {warnings} warnings, {infos} to know"),
+    let of = |severity: &str| checked.problems.iter().filter(|p| p.severity == severity && p.code != NOT_USED).count();
+    let objects = count(checked.in_force.len(), "object");
+    match (of("error"), of("warning"), of("info")) {
+        (0, 0, 0) => format!("{objects} checked, nothing found"),
+        (errors, warnings, infos) => format!("{objects} checked: {}, {}, {infos} to know", count(errors, "error"), count(warnings, "warning")),
     }
 }
 

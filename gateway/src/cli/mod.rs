@@ -147,7 +147,7 @@ impl Where {
 /// which are no part of an answer about routes.
 fn offline(out: Out, asked: &Asked) -> Now {
     if let Some(first) = asked.problems.first() {
-        let text = format!("{} has {} warnings; `isthmus check --config` shows them", first.origin.file, asked.problems.len());
+        let text = format!("{} has {}; `isthmus check --config` shows them", first.origin.file, out::count(asked.problems.len(), "warning"));
         out.message(&out.paint_message(out::Paint::Dim, &text));
     }
     let now = Now::offline(asked, Vec::new(), Severity::Error);

@@ -116,6 +116,11 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0).replace(".0 %", " %")
 }
 
+/// So many of something, in the singular where there is one.
+pub(crate) fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A bar of at most `width` characters for `share`, 0 to 1.
 pub(crate) fn bar(share: f64, width: usize) -> String {
     let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;

@@ -333,7 +333,7 @@ pub(super) struct Names {
 impl Names {
     /// By Istio's order: the canonical label, the recommended one, `app` or `version`, the workload's name.
     pub(super) fn of(name: &str, labels: &isthmus_config::object::Labels) -> Self {
-        let first = |keys: &[&str]| keys.iter().find_map(|k| labels.get(*k)).map(|v| v.to_string());
+        let first = |keys: &[&str]| keys.iter().find_map(|k| labels.get(k)).map(|v| v.to_string());
         let unknown = || "unknown".to_owned();
         // A Deployment's pod is named `deployment-hash-xxxxx`, and says the hash.
         let workload = labels.get("pod-template-hash").and_then(|hash| name.rfind(&format!("-{hash}-")).map(|at| &name[..at])).unwrap_or(name);

@@ -117,7 +117,7 @@ fn a_start_from_disk_is_said_in_four_places_and_taken_back_in_all_of_them() {
     // Lost again, it is stale, and known as it was last.
     reached.iter().for_each(|r| r.between.refuse());
     let stale = |cluster: &&str| said(&gateway, cluster).row == ("stale".into(), false.into());
-    assert!(wait::holds(PATIENCE, || CLUSTERS.iter().all(|cluster| stale(cluster))), "{}", gateway.log());
+    assert!(wait::holds(PATIENCE, || CLUSTERS.iter().all(&stale)), "{}", gateway.log());
     check(&gateway, &rules, "stale, as its API server had it at 20");
     one.delete(&secret);
 }

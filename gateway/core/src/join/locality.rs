@@ -13,7 +13,7 @@ const LOCALITY_LABELS: [&str; 2] = ["topology.istio.io/locality", "istio-localit
 
 /// The locality that a workload's own label names, if any; `.` separates where there is no `/` (L-1).
 pub fn of_labels(labels: &Labels) -> Option<Locality> {
-    let text = LOCALITY_LABELS.iter().find_map(|key| labels.get(*key).filter(|v| !v.is_empty()))?;
+    let text = LOCALITY_LABELS.iter().find_map(|key| labels.get(key).filter(|v| !v.is_empty()))?;
     Some(if text.contains('/') { Locality::new(text.clone()) } else { Locality::from(text.replace('.', "/").as_str()) })
 }
 
@@ -25,7 +25,7 @@ pub fn of_gateway(labels: &Labels) -> Option<Locality> {
 
 /// A node's locality: always three parts, or empty where all are missing (L-2).
 pub fn of_node(labels: &Labels) -> Locality {
-    let label = |keys: [&str; 2]| keys.iter().find_map(|k| labels.get(*k)).map_or("", |v| &**v);
+    let label = |keys: [&str; 2]| keys.iter().find_map(|k| labels.get(k)).map_or("", |v| &**v);
     let (region, zone) = (label([REGION, LEGACY_REGION]), label([ZONE, LEGACY_ZONE]));
     let subzone = labels.get(SUBZONE).map_or("", |v| &**v);
     if region.is_empty() && zone.is_empty() && subzone.is_empty() {
