@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use isthmus_tests::backend::{Backend, ok};
-use isthmus_tests::gateway::{Gateway, STATUS, own_address};
+use isthmus_tests::gateway::{ADMIN, Gateway, STATUS, own_address};
 use isthmus_tests::wire::{self, Client};
 use isthmus_tests::{wait, world};
 
@@ -233,4 +233,29 @@ fn a_broken_file_changes_nothing() {
     gateway.change(&(world + &world::server("more", 9090, "HTTP")));
     assert!(wait::holds(CHANGE, || TcpStream::connect(gateway.at(9090)).is_ok()), "a good file counts again: {}", gateway.log());
     assert_eq!(gateway.fetch(STATUS, "/healthz/ready").map(|m| m.status()), Some(200));
+}
+
+#[test]
+fn what_is_said_of_the_mesh_file_goes_with_its_cause() {
+    let (ip, folder) = (own_address(), tempfile::tempdir().expect("a folder"));
+    let backend = Backend::named(ip, "one");
+    let path = folder.path().join("mesh.yaml");
+    let put = |text: &str| {
+        std::fs::write(folder.path().join("next"), text).expect("a file");
+        std::fs::rename(folder.path().join("next"), &path).expect("a file");
+    };
+    put("discoverySelectors: [{matchLabels: {a: b}}]\n");
+    let gateway = Gateway::with(ip, &world::simple(&[backend.address]), &format!("meshFile: {}\n", path.display()));
+    let told = |code: &str, field: &str| {
+        let rows = gateway.fetch(ADMIN, "/problems").map(|m| m.text()).unwrap_or_default();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&rows).unwrap_or_default();
+        rows.iter().any(|row| row["code"] == code && row["path"] == field)
+    };
+    assert!(wait::holds(CHANGE, || told("ISM0112", "mesh.discoverySelectors")), "{}", gateway.log());
+    // One cause goes and another one comes.
+    let range = "mesh.meshNetworks.n.endpoints[0].fromCidr";
+    put("meshNetworks: {n: {endpoints: [{fromCidr: 10.0.0.0/33}]}}\n");
+    assert!(wait::holds(CHANGE, || told("ISM0112", range) && !told("ISM0112", "mesh.discoverySelectors")), "{}", gateway.log());
+    put("rootNamespace: istio-system\n");
+    assert!(wait::holds(CHANGE, || !told("ISM0112", range)), "{}", gateway.log());
 }
