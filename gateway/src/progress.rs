@@ -1,10 +1,12 @@
 //! What a scrape tells of the control thread: snapshots, propagation, problems, sockets.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use foldhash::quality::FixedState;
 use isthmus_config::problem::{Problem, Severity};
 
 use crate::observe::Own;
@@ -26,7 +28,8 @@ pub(crate) struct Progress {
 struct Slow {
     buckets: [u64; BOUNDS.len()],
     sum: f64,
-    told: HashSet<String>,
+    /// Hashes of the problems told last, of which there may be as many as services.
+    told: HashSet<u64>,
     sockets: BTreeMap<&'static str, usize>,
 }
 
@@ -54,11 +57,10 @@ impl Progress {
         let mut told = HashSet::with_capacity(all.len());
         let mut fresh = Vec::new();
         for problem in all {
-            let key = format!("{:?} {} {} {} {}", problem.object, problem.path, problem.code, problem.origin.file, problem.message);
-            if !slow.told.contains(&key) && !told.contains(&key) {
+            let key = FixedState::default().hash_one((&problem.object, &problem.path, problem.code, &problem.origin.file, &problem.message));
+            if told.insert(key) && !slow.told.contains(&key) {
                 fresh.push((*problem).clone());
             }
-            told.insert(key);
         }
         slow.told = told;
         fresh

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Labels, Origin};
 use isthmus_core::join::NamedPorts;
-use isthmus_core::model::Port;
+use isthmus_core::model::{Kin, Port};
 
 /// Texts and label sets in use. What nobody else holds any more is swept out when the number has doubled.
 #[derive(Debug, Default)]
@@ -17,6 +17,7 @@ pub struct Interner {
     service_ports: HashSet<Arc<[Port]>>,
     /// Where all objects of an API server stand.
     origins: BTreeMap<ClusterId, Arc<Origin>>,
+    kins: HashSet<Arc<Kin>>,
     swept: usize,
 }
 
@@ -71,10 +72,22 @@ impl Interner {
         if **known == *origin { known.clone() } else { Arc::new(origin.clone()) }
     }
 
+    /// The shared form of what the replicas of a deployment have in common.
+    pub fn kin(&mut self, namespace: &Arc<str>, labels: &Labels, service_account: &Arc<str>) -> Arc<Kin> {
+        let kin = Kin { namespace: self.text(namespace), labels: self.labels(labels), service_account: self.text(service_account) };
+        if let Some(shared) = self.kins.get(&kin) {
+            return shared.clone();
+        }
+        let shared = Arc::new(kin);
+        self.kins.insert(shared.clone());
+        shared
+    }
+
     fn sweep(&mut self) {
         if self.texts.len() + self.labels.len() < 2 * self.swept.max(SMALL) {
             return;
         }
+        self.kins.retain(|k| Arc::strong_count(k) > 1);
         self.labels.retain(|l| Arc::strong_count(l) > 1);
         self.ports.retain(|p| p.holders() > 1);
         self.service_ports.retain(|p| Arc::strong_count(p) > 1);
@@ -93,6 +106,8 @@ mod tests {
         let labels = Labels::from([(Arc::from("app"), Arc::from("a"))]);
         let (one, two) = (interner.labels(&labels), interner.labels(&labels.clone()));
         assert!(Arc::ptr_eq(&one, &two));
+        let mut kin = || interner.kin(&"ns".into(), &labels, &"a".into());
+        assert!(Arc::ptr_eq(&kin(), &kin()));
         for n in 0..10 * SMALL {
             interner.text(&Arc::from(n.to_string()));
         }

@@ -16,12 +16,10 @@ pub(super) fn fact(object: &Object<Pod>, interner: &mut Interner) -> Option<PodF
     let ports = named.map(|p| NamedPort { name: interner.text(&p.name), port: p.container_port }).collect();
     let ports = interner.ports(ports);
     Some(PodFact {
-        namespace: interner.text(&meta.namespace),
         name: meta.name.clone(),
-        labels: interner.labels(&meta.labels),
+        kin: interner.kin(&meta.namespace, &meta.labels, &pod.service_account_name),
         addresses: pod.ips.iter().filter_map(|ip| ip.parse().ok()).collect(),
         node: interner.text(&pod.node_name),
-        service_account: interner.text(&pod.service_account_name),
         ports,
         ready: pod.ready == Some(true),
     })

@@ -178,16 +178,17 @@ impl Registry {
     pub(super) fn take_pod(&mut self, id: &ClusterId, fact: &PodFact) {
         let mesh = self.mesh.clone();
         let Some((cluster, shown)) = self.cluster(id) else { return };
-        if cluster.pods().get(&fact.namespace, &fact.name).is_some_and(|old| old.is(fact)) {
+        if cluster.pods().get(&fact.kin.namespace, &fact.name).is_some_and(|old| old.is(fact)) {
             return;
         }
         let mut workload = fact.workload();
         if shown {
             workload = join::placed(cluster, &workload, fact.addresses.first(), &mesh);
         }
-        let old = cluster.put_pod(Pod::new(fact, Arc::new(workload)));
+        let workload = cluster.share(workload);
+        let old = cluster.put_pod(Pod::new(fact, workload));
         if shown {
-            self.touch_pod(id, &fact.namespace, &fact.name, old.as_ref());
+            self.touch_pod(id, &fact.kin.namespace, &fact.name, old.as_ref());
         }
     }
 
@@ -206,7 +207,7 @@ impl Registry {
         let mut services: BTreeSet<(Arc<str>, Arc<str>)> = both().flat_map(|p| p.services()).map(|s| (namespace.clone(), s.clone())).collect();
         let addresses: Vec<IpAddr> = both().flat_map(|p| p.addresses.iter()).collect();
         services.extend(cluster.holding(&addresses));
-        let labels: Vec<Labels> = both().map(|p| (*p.workload.labels).clone()).collect();
+        let labels: Vec<Labels> = both().map(|p| p.workload.labels().clone()).collect();
         for (ns, name) in services {
             self.touch(&ns, &name);
         }
@@ -224,11 +225,11 @@ impl Registry {
             return;
         }
         let walks = old.as_ref().map(|n| &n.locality) != node.as_ref().map(|n| &n.locality);
-        let on_it = cluster.pods().iter().filter(|pod| walks && pod.workload.node == name);
+        let on_it = cluster.pods().iter().filter(|pod| walks && *pod.workload.node() == name);
         let made: Vec<_> = on_it.filter_map(|pod| moved(cluster, pod, &mesh)).collect();
         self.gateways_touched |= [&old, &node].into_iter().flatten().any(|n| !n.external_ips.is_empty());
         for workload in made {
-            let (namespace, name) = (workload.namespace.clone(), workload.name.clone());
+            let (namespace, name) = (workload.namespace().clone(), workload.name.clone());
             if let Some((cluster, _)) = self.cluster(id) {
                 cluster.put_workload(workload);
             }
@@ -238,7 +239,7 @@ impl Registry {
 }
 
 /// What a pod's endpoints share, where that differs from what they did: its place became known, or another.
-pub(super) fn moved(cluster: &Cluster, pod: &Pod, mesh: &join::Mesh) -> Option<Arc<Workload>> {
+pub(super) fn moved(cluster: &Cluster, pod: &Pod, mesh: &join::Mesh) -> Option<Workload> {
     let now = join::placed(cluster, &pod.workload, pod.addresses.first(), mesh);
-    (now != *pod.workload).then(|| Arc::new(now))
+    (now != *pod.workload).then_some(now)
 }

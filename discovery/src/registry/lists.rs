@@ -171,7 +171,7 @@ impl Registry {
             Kind::EndpointSlice => self.states.get(&source.0)?.slice(&object.namespace, &object.name)?,
             Kind::Pod => {
                 let workload = &self.facts_of(&source.0)?.pods().get(&object.namespace, &object.name)?.workload;
-                (&workload.namespace, &workload.name)
+                (workload.namespace(), &workload.name)
             }
             Kind::Service => self.facts_of(&source.0)?.services().key(&object.namespace, &object.name)?,
             Kind::Gateway
@@ -199,7 +199,7 @@ impl Registry {
         let pods = cluster.filter(|_| kind == Kind::Pod).into_iter().flat_map(|c| c.pods().iter());
         let slices = state.filter(|_| kind == Kind::EndpointSlice).into_iter().flat_map(|s| s.slices());
         let names = services.map(|(namespace, name, _)| (namespace, name));
-        let names = names.chain(pods.map(|pod| (&pod.workload.namespace, &pod.workload.name))).chain(slices);
+        let names = names.chain(pods.map(|pod| (pod.workload.namespace(), &pod.workload.name))).chain(slices);
         names.map(|(namespace, name)| ObjectRef::new(kind, namespace.clone(), name.clone())).filter(which).collect()
     }
 

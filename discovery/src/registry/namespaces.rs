@@ -54,7 +54,7 @@ impl Registry {
         let without = cluster.workload_entries.iter().filter(|(_, _, entry)| entry.spec.network.is_empty());
         let entries: Vec<(Arc<str>, Labels)> = without.map(|(namespace, _, entry)| (namespace.clone(), join::labels(entry))).collect();
         for workload in made {
-            self.touch_pod(id, &workload.namespace, &workload.name, None);
+            self.touch_pod(id, workload.namespace(), &workload.name, None);
         }
         let podless = self.clusters.iter().filter(|c| c.id == *id).flat_map(Cluster::podless);
         let podless: Vec<Hostname> = podless.map(|(namespace, name)| self.host(namespace, name)).collect();

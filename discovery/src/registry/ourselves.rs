@@ -18,10 +18,10 @@ impl Registry {
         let (id, node) = (self.settings.gateway.cluster.clone(), self.settings.node.clone());
         let Some((cluster, _)) = self.cluster(&id) else { return };
         let pod = pod.and_then(|(namespace, name)| cluster.pods().get(&namespace, &name)).cloned();
-        let node = node.or_else(|| pod.as_ref().map(|pod| pod.workload.node.clone()).filter(|node| !node.is_empty()));
+        let node = node.or_else(|| pod.as_ref().map(|pod| pod.workload.node().clone()).filter(|node| !node.is_empty()));
         let at_node = node.as_ref().and_then(|node| cluster.nodes.get(node)).map(|node| node.locality.clone());
         let network = match &pod {
-            Some(pod) => join::network::of_pod(&pod.workload.labels, pod.addresses.first(), cluster, &mesh),
+            Some(pod) => join::network::of_pod(pod.workload.labels(), pod.addresses.first(), cluster, &mesh),
             None => join::network::of_cluster(None, cluster, &mesh),
         };
         if node != self.settings.node {
@@ -30,7 +30,7 @@ impl Registry {
             self.touch_all();
         }
         let (asked, old) = (&self.asked, &self.settings.gateway);
-        let by_labels = || pod.as_ref().and_then(|pod| join::locality::of_gateway(&pod.workload.labels));
+        let by_labels = || pod.as_ref().and_then(|pod| join::locality::of_gateway(pod.workload.labels()));
         let found = Some(asked.locality.clone()).filter(|l| !l.is_empty());
         let found = found.or_else(|| join::locality::of_gateway(&asked.labels)).or_else(by_labels);
         let locality = found.or(at_node.filter(|l| !l.is_empty())).unwrap_or_else(|| old.locality.clone());

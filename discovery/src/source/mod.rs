@@ -84,7 +84,7 @@ impl Fact {
             Self::Istio(object, _) => Arc::new(object.clone()),
             Self::Service(s) => Arc::new(ObjectRef::new(Kind::Service, s.namespace.clone(), s.name.clone())),
             Self::Slice(s) => s.object.clone(),
-            Self::Pod(p) => Arc::new(ObjectRef::new(Kind::Pod, p.namespace.clone(), p.name.clone())),
+            Self::Pod(p) => Arc::new(ObjectRef::new(Kind::Pod, p.kin.namespace.clone(), p.name.clone())),
             Self::Node(name, _) => Arc::new(ObjectRef::new(Kind::Node, "", name.clone())),
             Self::Namespace(name, _) => Arc::new(ObjectRef::new(Kind::Namespace, "", name.clone())),
         }

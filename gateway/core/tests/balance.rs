@@ -10,7 +10,7 @@ use isthmus_config::object::{Kind, ObjectRef};
 use isthmus_core::balance::outlier::{Outcome, OutlierPolicy};
 use isthmus_core::balance::setting::{Distribute, Setting, Stand};
 use isthmus_core::balance::{BackendKey, BackendPolicy, Lb, Ledger, Line, Slot, View, WarmUp, view};
-use isthmus_core::model::{Address, Endpoint, Health, Workload};
+use isthmus_core::model::{Address, Endpoint, Health, Kin, Place, Workload};
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
@@ -26,7 +26,7 @@ fn endpoint(at: usize, text: &str) -> Arc<Endpoint> {
         port_name: "http".into(),
         weight: words[1].parse().expect("a weight"),
         health: if words.contains(&"unhealthy") { Health::Unhealthy } else { Health::Healthy },
-        workload: Arc::new(Workload { locality, ..Workload::default() }),
+        workload: Arc::new(Workload::new("", Kin::default(), Place { locality, ..Place::default() })),
         source: Arc::new(ObjectRef::new(Kind::EndpointSlice, "a", "a")),
         passage: None,
     })

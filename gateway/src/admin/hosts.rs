@@ -38,7 +38,7 @@ fn backend(page: &mut String, slot: &Arc<Slot>, traffic: &Traffic) {
         }
         line(host, "health_flags", &flags(&member));
         line(host, "weight", &member.weight());
-        let locality = &member.endpoint.workload.locality;
+        let locality = member.endpoint.workload.locality();
         line(host, "region", &locality.region());
         line(host, "zone", &locality.zone());
         line(host, "sub_zone", &locality.subzone());
@@ -102,7 +102,7 @@ impl Host {
         if self.member.state.is_ejected() {
             status["health_status"]["failed_outlier_check"] = true.into();
         }
-        let locality = &endpoint.workload.locality;
+        let locality = endpoint.workload.locality();
         let places = [("region", locality.region()), ("zone", locality.zone()), ("sub_zone", locality.subzone())];
         for (name, place) in places.into_iter().filter(|(_, place)| !place.is_empty()) {
             status["locality"][name] = place.into();

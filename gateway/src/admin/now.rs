@@ -145,7 +145,7 @@ pub(crate) fn sort(problems: &mut Vec<Problem>) {
 }
 
 fn cluster(registry: &Registry, world: &World, id: &isthmus_config::name::ClusterId) -> ClusterRow {
-    let endpoints = world.catalog.endpoints.values().flat_map(|list| list.iter()).filter(|e| e.workload.cluster == *id).count();
+    let endpoints = world.catalog.endpoints.values().flat_map(|list| list.iter()).filter(|e| e.workload.cluster() == id).count();
     let standing = registry.standing(id);
     let status = name_of(&standing.status).to_owned();
     let (reason, age) = match standing.status {

@@ -301,14 +301,14 @@ impl Metrics {
         }
         if let Some(member) = member {
             let workload = &member.endpoint.workload;
-            let names = Names::of(&workload.name, &workload.labels);
-            workload.namespace.as_ref().clone_into(&mut target.workload_namespace);
+            let names = Names::of(&workload.name, workload.labels());
+            workload.namespace().as_ref().clone_into(&mut target.workload_namespace);
             target.workload = names.workload;
             target.canonical_service = names.service;
             target.canonical_revision = names.revision;
             target.app = names.app;
             target.version = names.version;
-            workload.cluster.as_str().clone_into(&mut target.cluster);
+            workload.cluster().as_str().clone_into(&mut target.cluster);
         }
         target
     }

@@ -7,19 +7,15 @@ use std::time::{Duration, Instant, SystemTime};
 use http::HeaderMap;
 use isthmus_core::balance::{BackendPolicy, Line, Slot};
 use isthmus_core::failure::{Flag, Flags};
-use isthmus_core::model::{Address, Endpoint, GatewayIdentity, Workload};
+use isthmus_core::model::{Address, Endpoint, GatewayIdentity, Kin, Place, Workload};
 
 use super::*;
 use crate::stand_in;
 
 fn slot() -> Arc<Slot> {
-    let workload = Workload {
-        name: "a-v1-5d4c-x2x".into(),
-        namespace: "default".into(),
-        cluster: "c2".into(),
-        labels: Arc::new([("app", "a"), ("version", "v1"), ("pod-template-hash", "5d4c")].map(|(k, v)| (k.into(), v.into())).into()),
-        ..Workload::default()
-    };
+    let labels = Arc::new([("app", "a"), ("version", "v1"), ("pod-template-hash", "5d4c")].map(|(k, v)| (k.into(), v.into())).into());
+    let kin = Kin { namespace: "default".into(), labels, ..Kin::default() };
+    let workload = Workload::new("a-v1-5d4c-x2x", kin, Place { cluster: "c2".into(), ..Place::default() });
     let address = Address::Socket(([10, 244, 1, 1], 8080).into());
     let endpoint = Endpoint { address, workload: Arc::new(workload), ..stand_in::endpoint(1) };
     stand_in::slot("a.default.svc.cluster.local", BackendPolicy::default(), &Line::default(), vec![endpoint])

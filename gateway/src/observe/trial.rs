@@ -66,8 +66,8 @@ impl Trial {
             let workload = &member.endpoint.workload;
             set("x-isthmus-endpoint", &member.address().to_string());
             set("x-isthmus-workload", &workload.name);
-            set("x-isthmus-cluster", workload.cluster.as_str());
-            set("x-isthmus-locality", workload.locality.as_str());
+            set("x-isthmus-cluster", workload.cluster().as_str());
+            set("x-isthmus-locality", workload.locality().as_str());
         }
     }
 }

@@ -81,7 +81,7 @@ impl View {
         let host = Hostname::new(&format!("{name}.{namespace}.svc.cluster.local"));
         let all = self.world.catalog.endpoints.get(&host).into_iter().flat_map(|list| list.iter());
         let address = |text: String| text.rsplit_once(':').map_or(text.clone(), |(ip, _)| ip.to_owned());
-        all.map(|e| format!("{} {}", e.workload.cluster, address(e.address.to_string()))).collect()
+        all.map(|e| format!("{} {}", e.workload.cluster(), address(e.address.to_string()))).collect()
     }
 
     /// Whether exactly these are the endpoints of a service, as `cluster address`.

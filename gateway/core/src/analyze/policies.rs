@@ -157,7 +157,7 @@ fn distribute(
         return;
     }
     let known = endpoints(scene, services, blocks);
-    let mut places: BTreeSet<&Locality> = known.values().flatten().map(|e| &e.workload.locality).filter(|l| !l.is_empty()).collect();
+    let mut places: BTreeSet<&Locality> = known.values().flatten().map(|e| e.workload.locality()).filter(|l| !l.is_empty()).collect();
     let named: BTreeSet<Locality> = setting.distribute.iter().flat_map(|d| d.to.keys()).filter_map(|pattern| place(pattern)).collect();
     if places.is_empty() {
         // Files alone do not say which endpoints there are: the places that the rule itself names stand for them.
@@ -204,7 +204,7 @@ pub(super) fn without_failover(scene: &Scene<'_>, problems: &mut Vec<Problem>) {
         let asked = Effective::of(rule.as_deref(), &slot.key.subset, slot.key.port, &world.mesh);
         let off = asked.load_balancer.and_then(|lb| lb.locality_lb_setting.as_ref()).is_some_and(|s| s.enabled == Some(false));
         let regions: BTreeSet<String> =
-            view.members.iter().map(|m| m.endpoint.workload.locality.region().to_owned()).filter(|r| !r.is_empty()).collect();
+            view.members.iter().map(|m| m.endpoint.workload.locality().region().to_owned()).filter(|r| !r.is_empty()).collect();
         if *view.line.setting == Setting::Off && !off && regions.len() > 1 {
             found.entry(host).or_insert_with(|| (service, BTreeSet::new())).1.extend(regions);
         }

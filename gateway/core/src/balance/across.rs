@@ -10,7 +10,7 @@ use isthmus_config::name::{Locality, Network};
 use isthmus_config::object::Kind;
 
 use super::BackendKey;
-use crate::model::{Address, Endpoint, Health, NetworkGateway, Passage, ServiceKind, TLS_MODE, Workload};
+use crate::model::{Address, Endpoint, Health, Kin, NetworkGateway, Passage, Place, ServiceKind, TLS_MODE, Workload};
 
 /// What is dialled, and what cannot be.
 #[derive(Debug, Default, PartialEq)]
@@ -63,9 +63,9 @@ pub fn unreachable(endpoint: &Endpoint, kind: ServiceKind, mutual_tls: bool) -> 
 fn takes_mutual_tls(endpoint: &Endpoint, kind: ServiceKind) -> bool {
     let of_entry = matches!(endpoint.source.kind, Kind::WorkloadEntry | Kind::ServiceEntry);
     kind != ServiceKind::External
-        && match endpoint.workload.labels.get(TLS_MODE) {
+        && match endpoint.workload.labels().get(TLS_MODE) {
             Some(mode) => **mode == *"istio",
-            None => of_entry && !endpoint.workload.service_account.is_empty(),
+            None => of_entry && !endpoint.workload.service_account().is_empty(),
         }
 }
 
@@ -106,13 +106,13 @@ pub fn across<'a>(endpoints: &[&'a Arc<Endpoint>], kind: ServiceKind, mutual_tls
 
 /// A gateway in place of the first of the endpoints that it stands for; it has no labels but those of network and cluster (M-39).
 fn standing(gateway: &NetworkGateway, first: &Endpoint) -> Endpoint {
-    let workload = Workload { network: gateway.network.clone(), cluster: gateway.cluster.clone(), ..Workload::default() };
+    let place = Place { network: gateway.network.clone(), cluster: gateway.cluster.clone(), ..Place::default() };
     Endpoint {
         address: gateway.address.clone(),
         port_name: first.port_name.clone(),
         weight: 0,
         health: first.health,
-        workload: Arc::new(workload),
+        workload: Arc::new(Workload::new("", Kin::default(), place)),
         source: first.source.clone(),
         passage: Some(Arc::new(Passage::Gateway(first.locality().clone()))),
     }
@@ -139,7 +139,7 @@ pub fn told<'a>(left_out: impl IntoIterator<Item = (&'a Endpoint, Unreachable)>)
     let mut counts: BTreeMap<(Network, String, Unreachable), usize> = BTreeMap::new();
     for (endpoint, reason) in left_out {
         let gateways = endpoint.gateways().map(|g| format!("behind its gateways ({}), ", named(&g.list))).unwrap_or_default();
-        *counts.entry((endpoint.workload.network.clone(), gateways, reason)).or_default() += 1;
+        *counts.entry((endpoint.workload.network().clone(), gateways, reason)).or_default() += 1;
     }
     let line = |((network, gateways, reason), count)| format!("{count} in network {network}, {gateways}{reason}");
     counts.into_iter().map(line).collect()
@@ -171,12 +171,15 @@ mod tests {
             port_name: "http".into(),
             weight: 1,
             health: Health::Healthy,
-            workload: Arc::new(Workload {
-                network: "n2".into(),
-                labels: Arc::new(mode.iter().map(|m| (TLS_MODE.into(), (*m).into())).collect()),
-                service_account: account.into(),
-                ..Workload::default()
-            }),
+            workload: Arc::new(Workload::new(
+                "",
+                Kin {
+                    labels: Arc::new(mode.iter().map(|m| (TLS_MODE.into(), (*m).into())).collect()),
+                    service_account: account.into(),
+                    ..Kin::default()
+                },
+                Place { network: "n2".into(), ..Place::default() },
+            )),
             source: Arc::new(isthmus_config::object::ObjectRef::new(kind, "app", "a")),
             passage: Some(Arc::new(Passage::Behind(crate::model::Gateways { list: vec![gateway.clone()], scale: 1 }))),
         };

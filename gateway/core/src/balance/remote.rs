@@ -74,13 +74,13 @@ mod tests {
     use crate::balance::setting::Setting;
     use crate::balance::view::tests::endpoint;
     use crate::balance::{BackendPolicy, Ledger, Line, view};
-    use crate::model::{Endpoint, Workload};
+    use crate::model::{Endpoint, Kin, Place, Workload};
     use isthmus_config::name::Locality;
 
     /// One endpoint in each of so many localities, the gateway in the first.
     fn priorities(localities: &[&str]) -> View {
         let at = |(i, locality): (usize, &&str)| {
-            let workload = Workload { locality: Locality::from(*locality), ..Workload::default() };
+            let workload = Workload::new("", Kin::default(), Place { locality: Locality::from(*locality), ..Place::default() });
             Arc::new(Endpoint { workload: Arc::new(workload), ..(*endpoint(i as u8 + 1)).clone() })
         };
         let endpoints: Vec<Arc<Endpoint>> = localities.iter().enumerate().map(at).collect();

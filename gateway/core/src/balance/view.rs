@@ -81,7 +81,7 @@ pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Arc<Endpoint>], pr
 fn identity(e: &Endpoint) -> (&Address, &str, &str) {
     match e.passage.as_deref() {
         Some(Passage::Gateway(locality)) => (&e.address, "", locality.as_str()),
-        Some(Passage::Behind(_)) | None => (&e.address, &e.workload.namespace, &e.workload.name),
+        Some(Passage::Behind(_)) | None => (&e.address, e.workload.namespace(), &e.workload.name),
     }
 }
 

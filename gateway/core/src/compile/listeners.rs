@@ -213,7 +213,7 @@ fn listen_port(world: &World, services: &[&Arc<Service>], number: u16) -> u16 {
         TargetPort::Number(target) => *target,
         TargetPort::Name(_) => {
             let endpoints = world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e);
-            let own = endpoints.iter().filter(|e| e.port_name == port.name && e.workload.cluster == world.gateway.cluster);
+            let own = endpoints.iter().filter(|e| e.port_name == port.name && *e.workload.cluster() == world.gateway.cluster);
             let ports = own.map(|e| match &e.address {
                 Address::Socket(address) => address.port(),
                 Address::Unresolved(_, port) | Address::Hidden(port) => *port,

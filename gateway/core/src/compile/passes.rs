@@ -117,7 +117,7 @@ impl Compiler {
         let endpoints = own.iter().filter_map(|host| world.catalog.endpoints.get(host)).flat_map(|list| list.iter());
         let gateways: BTreeMap<(&ClusterId, &str, &str), &Locality> = endpoints
             .filter(|e| e.health == Health::Healthy && !e.workload.name.is_empty())
-            .map(|e| ((&e.workload.cluster, &*e.workload.namespace, &*e.workload.name), &e.workload.locality))
+            .map(|e| ((e.workload.cluster(), &**e.workload.namespace(), &*e.workload.name), e.workload.locality()))
             .collect();
         let mut callers: BTreeMap<&Locality, u32> = BTreeMap::new();
         for locality in gateways.into_values() {

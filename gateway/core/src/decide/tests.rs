@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 
 use super::{ConnectError, Downstream, Event, Exchange, Reset, Step};
 use crate::balance::{BackendKey, BackendPolicy, Lb, Ledger, Line, Slot, view};
-use crate::model::{Address, Endpoint, Health, Workload};
+use crate::model::{Address, Endpoint, Health, Place, Workload};
 use crate::policy::{Fault, RetryPolicy, RouteTimeout};
 use crate::route::{Head, HeaderEdits, Match};
 use crate::snapshot::{Action, Destination, Destinations, Forward, Held, Route, RuleOrigin};
@@ -348,7 +348,8 @@ fn retries_leave_their_localities_after_two_where_asked_v36() {
     let plain = slot(2);
     let at = |i: usize, locality: &str| {
         let endpoint = &plain.view.load().members[i].endpoint;
-        let workload = Workload { locality: locality.into(), ..(*endpoint.workload).clone() };
+        let place = Arc::new(Place { locality: locality.into(), ..Place::default() });
+        let workload = Workload { place, ..(*endpoint.workload).clone() };
         Arc::new(Endpoint { workload: Arc::new(workload), ..(**endpoint).clone() })
     };
     let endpoints = [at(0, "r1/z1"), at(1, "r2/z1")];

@@ -312,8 +312,8 @@ impl EndpointTold {
         };
         Self {
             address: member.address().to_string(),
-            cluster: workload.cluster.to_string(),
-            locality: workload.locality.to_string(),
+            cluster: workload.cluster().to_string(),
+            locality: workload.locality().to_string(),
             workload: workload.name.to_string(),
             health: health.to_owned(),
             priority,

@@ -45,7 +45,7 @@ impl Alone {
     pub(super) fn arrive(&mut self, pod: &Pod) {
         for address in pod.addresses.iter() {
             if let Some(standing) = self.0.get_mut(&address) {
-                let name = (pod.workload.namespace.clone(), pod.workload.name.clone());
+                let name = (pod.workload.namespace().clone(), pod.workload.name.clone());
                 if let Err(place) = standing.pods.binary_search(&name) {
                     standing.pods.insert(place, name);
                 }
@@ -55,7 +55,7 @@ impl Alone {
     pub(super) fn leave(&mut self, pod: &Pod) {
         for address in pod.addresses.iter() {
             if let Some(standing) = self.0.get_mut(&address) {
-                standing.pods.retain(|(namespace, name)| (namespace, name) != (&pod.workload.namespace, &pod.workload.name));
+                standing.pods.retain(|(namespace, name)| (namespace, name) != (pod.workload.namespace(), &pod.workload.name));
             }
         }
     }

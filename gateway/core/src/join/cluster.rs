@@ -11,6 +11,7 @@ use isthmus_config::object::Object;
 use super::alone::Alone;
 use super::by_name::ByName;
 use super::facts::{Namespace, Node, ServiceFact};
+use super::places::Places;
 use super::pods::{Names, Pod, Pods};
 use super::slices::{Slice, SliceFact};
 use crate::model::Workload;
@@ -27,6 +28,7 @@ pub struct Cluster {
     /// The services that slices name and that are none, so that telling them does not look at every slice.
     missing: BTreeSet<(Arc<str>, Arc<str>)>,
     pods: Pods,
+    places: Places,
     /// Services whose slices hold addresses that name no pod, and those addresses.
     podless: BTreeSet<(Arc<str>, Arc<str>)>,
     alone: Alone,
@@ -197,7 +199,7 @@ impl Cluster {
 
     /// Puts a pod in place and returns the one that it was before, whose services it takes over.
     pub fn put_pod(&mut self, pod: Pod) -> Option<Pod> {
-        let (namespace, name) = (pod.workload.namespace.clone(), pod.workload.name.clone());
+        let (namespace, name) = (pod.workload.namespace().clone(), pod.workload.name.clone());
         let old = self.pods.insert(pod);
         if let Some(old) = &old {
             self.alone.leave(old);
@@ -216,7 +218,14 @@ impl Cluster {
     }
 
     /// Replaces what a pod's endpoints share.
-    pub fn put_workload(&mut self, workload: Arc<Workload>) {
+    pub fn put_workload(&mut self, workload: Workload) {
+        let workload = self.share(workload);
         self.pods.put_workload(workload);
+    }
+
+    /// The same workload, with one record for all that run in its place.
+    pub fn share(&mut self, workload: Workload) -> Arc<Workload> {
+        let place = self.places.share(workload.place);
+        Arc::new(Workload { place, ..workload })
     }
 }

@@ -180,7 +180,7 @@ impl Networks {
 
     /// The gateways that lead to an endpoint, those of its cluster before all of its network; `None` where it is direct (M-36, M-37).
     pub fn passage(&self, endpoint: &Endpoint) -> Option<&Arc<Passage>> {
-        let (network, cluster) = (&endpoint.workload.network, &endpoint.workload.cluster);
+        let (network, cluster) = (endpoint.workload.network(), endpoint.workload.cluster());
         if network.is_empty() || *network == self.own {
             return None;
         }

@@ -15,7 +15,7 @@ use super::facts::{Facts, ServiceFact};
 use super::pods::NamedPort;
 use super::slices::Held;
 use super::{locality, network, service_entry};
-use crate::model::{Address, Distribution, Endpoint, ExportTo, Resolution, Service, ServiceKind, Unmet, Workload};
+use crate::model::{Address, Distribution, Endpoint, ExportTo, Kin, Place, Resolution, Service, ServiceKind, Unmet, Workload};
 
 /// A service and its endpoints, of all ports, in a stable order.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,7 +126,7 @@ fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, na
             let Some(health) = endpoint.condition.health(own.persistent_session) else { continue };
             let Some(workload) = workload_behind(cluster, endpoint, &mut podless) else { continue };
             // An endpoint runs where its pod does; one without a pod where its slice says.
-            let node = if endpoint.pod.is_some() { Some(&*workload.node).filter(|node| !node.is_empty()) } else { slice.node(place) };
+            let node = if endpoint.pod.is_some() { Some(&**workload.node()).filter(|node| !node.is_empty()) } else { slice.node(place) };
             if own.node_local && (facts.node.is_none() || facts.node != node) {
                 continue;
             }
@@ -161,8 +161,10 @@ struct Podless<'a> {
 impl Podless<'_> {
     fn at(&mut self, address: IpAddr) -> Arc<Workload> {
         let network = network::of_cluster(Some(address), self.cluster, self.facts.mesh);
-        let made =
-            || Workload { namespace: self.namespace.clone(), cluster: self.cluster.id.clone(), network: network.clone(), ..Workload::default() };
+        let made = || {
+            let place = Place { cluster: self.cluster.id.clone(), network: network.clone(), ..Place::default() };
+            Workload::new("", Kin { namespace: self.namespace.clone(), ..Kin::default() }, place)
+        };
         self.by_network.entry(network.clone()).or_insert_with(|| Arc::new(made())).clone()
     }
 }
@@ -184,8 +186,9 @@ pub fn cluster_local_rules(settings: Vec<(Hostname, bool)>, domain: &str, root_n
 
 /// What all endpoints of a pod share, with the place where it stands (L-1, L-5, M-31).
 pub fn placed(cluster: &Cluster, own: &Workload, address: Option<IpAddr>, mesh: &super::Mesh) -> Workload {
-    let at_node = || cluster.nodes.get(&own.node).map(|n| n.locality.clone());
-    let locality = locality::of_labels(&own.labels).or_else(at_node).unwrap_or_default();
-    let network = network::of_pod(&own.labels, address, cluster, mesh);
-    Workload { cluster: cluster.id.clone(), network, locality, ..own.clone() }
+    let at_node = || cluster.nodes.get(own.node()).map(|n| n.locality.clone());
+    let locality = locality::of_labels(own.labels()).or_else(at_node).unwrap_or_default();
+    let network = network::of_pod(own.labels(), address, cluster, mesh);
+    let place = Place { cluster: cluster.id.clone(), network, locality, node: own.node().clone() };
+    Workload { place: Arc::new(place), ..own.clone() }
 }

@@ -16,6 +16,7 @@ mod group;
 pub mod locality;
 mod merge;
 pub mod network;
+mod places;
 mod pods;
 mod service_entry;
 mod slices;

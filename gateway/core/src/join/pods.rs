@@ -13,10 +13,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use isthmus_config::object::Labels;
 use smallvec::SmallVec;
 
-use crate::model::Workload;
+use crate::model::{Kin, Place, Workload};
 
 /// A named port of a pod's container (S-7), or a port of a slice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,18 +92,14 @@ impl FromIterator<IpAddr> for Addresses {
 /// A pod that has not failed (M-17), as its cluster tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodFact {
-    /// Its namespace.
-    pub namespace: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
-    /// Its labels.
-    pub labels: Arc<Labels>,
+    /// Its namespace, labels and service account.
+    pub kin: Arc<Kin>,
     /// Its addresses, the first one being that by which selectors reach it (S-6).
     pub addresses: Addresses,
     /// Its node, or "".
     pub node: Arc<str>,
-    /// Its service account, or "".
-    pub service_account: Arc<str>,
     /// Named ports of its containers.
     pub ports: NamedPorts,
     /// Condition Ready is True.
@@ -114,14 +109,8 @@ pub struct PodFact {
 impl PodFact {
     /// What its endpoints share, but for the place where it stands.
     pub fn workload(&self) -> Workload {
-        Workload {
-            name: self.name.clone(),
-            namespace: self.namespace.clone(),
-            labels: self.labels.clone(),
-            service_account: self.service_account.clone(),
-            node: self.node.clone(),
-            ..Workload::default()
-        }
+        let place = Place { node: self.node.clone(), ..Place::default() };
+        Workload { name: self.name.clone(), kin: self.kin.clone(), place: Arc::new(place) }
     }
 }
 
@@ -153,16 +142,15 @@ impl Pod {
     }
 
     /// One that is named, and no more is known of it.
-    fn named(namespace: &Arc<str>, name: &Arc<str>, services: Names) -> Self {
-        let workload = Workload { name: name.clone(), namespace: namespace.clone(), ..Workload::default() };
+    fn named(name: &Arc<str>, unknown: &Unknown, services: Names) -> Self {
+        let workload = Workload { name: name.clone(), kin: unknown.kin.clone(), place: unknown.place.clone() };
         Self { workload: Arc::new(workload), addresses: Addresses::default(), ports: NamedPorts::default(), services, ready: false, seen: false }
     }
 
     /// True where `fact` says nothing else.
     pub fn is(&self, fact: &PodFact) -> bool {
         let own = &self.workload;
-        (self.ready, &own.node, &own.service_account) == (fact.ready, &fact.node, &fact.service_account)
-            && (&self.addresses, &own.labels, &self.ports) == (&fact.addresses, &fact.labels, &fact.ports)
+        (self.ready, own.node(), &own.kin) == (fact.ready, &fact.node, &fact.kin) && (&self.addresses, &self.ports) == (&fact.addresses, &fact.ports)
     }
 
     /// Services of its namespace whose slices name it.
@@ -181,14 +169,29 @@ impl PodId {
     }
 }
 
+/// The numbers of a namespace's pods.
+#[derive(Clone, Debug, Default)]
+struct Numbers {
+    by_name: HashTable<PodId>,
+    /// All that is known of one that has not been seen.
+    kin: Arc<Kin>,
+}
+
+/// What is known of a pod that has not been seen.
+struct Unknown {
+    kin: Arc<Kin>,
+    place: Arc<Place>,
+}
+
 /// Pods by namespace and name.
 #[derive(Clone, Debug, Default)]
 pub struct Pods {
     /// By number.
     places: Vec<Option<Pod>>,
     free: Vec<PodId>,
-    /// The numbers of each namespace, by name.
-    numbers: HashMap<Arc<str>, HashTable<PodId>>,
+    numbers: HashMap<Arc<str>, Numbers>,
+    /// Where pods are that have not been seen.
+    nowhere: Arc<Place>,
     hasher: RandomState,
     seen: usize,
 }
@@ -204,7 +207,7 @@ impl Pods {
     }
     /// All pods of a namespace, in any order.
     pub fn within(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
-        self.numbers.get(namespace).into_iter().flatten().filter_map(|id| self.at(*id))
+        self.numbers.get(namespace).into_iter().flat_map(|n| &n.by_name).filter_map(|id| self.at(*id))
     }
     /// All pods, in any order.
     pub fn iter(&self) -> impl Iterator<Item = &Pod> {
@@ -222,7 +225,7 @@ impl Pods {
 
     /// Puts a pod in place and returns the one of that name that stood there, whose services it takes over.
     pub(super) fn insert(&mut self, mut pod: Pod) -> Option<Pod> {
-        let (namespace, name) = (pod.workload.namespace.clone(), pod.workload.name.clone());
+        let (namespace, name) = (pod.workload.namespace().clone(), pod.workload.name.clone());
         let Some(place) = self.number(&namespace, &name).and_then(|id| self.places.get_mut(id.place())) else {
             self.seen += 1;
             self.settle(&namespace, pod);
@@ -243,15 +246,18 @@ impl Pods {
         self.seen -= 1;
         if old.services.is_empty() {
             self.leave(id);
-        } else if let Some(place) = self.places.get_mut(id.place()) {
-            *place = Some(Pod::named(&old.workload.namespace, &old.workload.name, old.services.clone()));
+        } else {
+            let unknown = self.unknown(old.workload.namespace());
+            if let Some(place) = self.places.get_mut(id.place()) {
+                *place = Some(Pod::named(&old.workload.name, &unknown, old.services.clone()));
+            }
         }
         Some(old)
     }
 
     /// Replaces what a pod's endpoints share; its name stays.
     pub(super) fn put_workload(&mut self, workload: Arc<Workload>) {
-        let id = self.number(&workload.namespace, &workload.name);
+        let id = self.number(workload.namespace(), &workload.name);
         if let Some(pod) = id.and_then(|id| self.places.get_mut(id.place())?.as_mut()) {
             pod.workload = workload;
         }
@@ -260,7 +266,8 @@ impl Pods {
     /// A slice of a service names a pod. `alone` is a list of nothing but that service, which the pods of most services share.
     pub(super) fn name_for(&mut self, namespace: &Arc<str>, name: &Arc<str>, alone: &Names) -> PodId {
         let Some(id) = self.number(namespace, name) else {
-            return self.settle(namespace, Pod::named(namespace, name, alone.clone()));
+            let unknown = self.unknown(namespace);
+            return self.settle(namespace, Pod::named(name, &unknown, alone.clone()));
         };
         if let Some(pod) = self.places.get_mut(id.place()).and_then(Option::as_mut) {
             if pod.services.is_empty() {
@@ -281,13 +288,18 @@ impl Pods {
         }
     }
 
+    fn unknown(&self, namespace: &Arc<str>) -> Unknown {
+        let kin = || Arc::new(Kin { namespace: namespace.clone(), ..Kin::default() });
+        Unknown { kin: self.numbers.get(namespace).map_or_else(kin, |n| n.kin.clone()), place: self.nowhere.clone() }
+    }
+
     fn place(&self, id: PodId) -> Option<&Pod> {
         self.places.get(id.place())?.as_ref()
     }
 
     fn number(&self, namespace: &str, name: &str) -> Option<PodId> {
         let numbers = self.numbers.get(namespace)?;
-        numbers.find(self.hasher.hash_one(name), |id| self.name(*id).is_some_and(|own| **own == *name)).copied()
+        numbers.by_name.find(self.hasher.hash_one(name), |id| self.name(*id).is_some_and(|own| **own == *name)).copied()
     }
 
     /// Gives a pod a number.
@@ -310,19 +322,20 @@ impl Pods {
         };
         let Self { places, numbers, hasher, .. } = self;
         let hash = |id: &PodId| places.get(id.place()).and_then(Option::as_ref).map_or(0, |pod| hasher.hash_one(&*pod.workload.name));
-        numbers.entry(namespace.clone()).or_default().insert_unique(hasher.hash_one(&*name), id, hash);
+        let none = || Numbers { kin: Arc::new(Kin { namespace: namespace.clone(), ..Kin::default() }), ..Numbers::default() };
+        numbers.entry(namespace.clone()).or_insert_with(none).by_name.insert_unique(hasher.hash_one(&*name), id, hash);
         id
     }
 
     /// Takes a number back.
     fn leave(&mut self, id: PodId) {
         let Some(pod) = self.places.get_mut(id.place()).and_then(Option::take) else { return };
-        let (namespace, name) = (&pod.workload.namespace, &pod.workload.name);
+        let (namespace, name) = (pod.workload.namespace(), &pod.workload.name);
         if let Some(numbers) = self.numbers.get_mut(namespace) {
-            if let Ok(entry) = numbers.find_entry(self.hasher.hash_one(&**name), |own| *own == id) {
+            if let Ok(entry) = numbers.by_name.find_entry(self.hasher.hash_one(&**name), |own| *own == id) {
                 entry.remove();
             }
-            if numbers.is_empty() {
+            if numbers.by_name.is_empty() {
                 self.numbers.remove(namespace);
             }
         }
@@ -336,12 +349,10 @@ mod tests {
 
     fn pod(name: &str, ready: bool) -> Pod {
         let fact = PodFact {
-            namespace: "ns".into(),
             name: name.into(),
-            labels: Arc::default(),
+            kin: Arc::new(Kin { namespace: "ns".into(), ..Kin::default() }),
             addresses: Addresses::One(Ipv4Addr::LOCALHOST),
             node: Arc::default(),
-            service_account: Arc::default(),
             ports: NamedPorts::default(),
             ready,
         };

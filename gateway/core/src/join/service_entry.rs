@@ -19,7 +19,7 @@ use super::merge::{Joined, distribution_of_namespace};
 use super::pods::Pod;
 use super::{locality, network};
 use crate::model::{
-    Address, Distribution, Endpoint, ExportTo, Health, NETWORK, Port, Protocol, Resolution, Service, ServiceKind, TargetPort, Workload,
+    Address, Distribution, Endpoint, ExportTo, Health, Kin, NETWORK, Place, Port, Protocol, Resolution, Service, ServiceKind, TargetPort, Workload,
 };
 
 const HEALTH_CHECKED: &str = "proxy.istio.io/health-checks-enabled";
@@ -201,7 +201,7 @@ fn entry_endpoints(facts: &Facts<'_>, entry: &Entry, host: &Hostname, ports: &[&
             }
         }
         for cluster in facts.clusters {
-            let taken = cluster.pods().within(namespace).filter(|pod| pod.ready && selects(&selector.labels, &pod.workload.labels));
+            let taken = cluster.pods().within(namespace).filter(|pod| pod.ready && selects(&selector.labels, pod.workload.labels()));
             let mut taken: Vec<&Pod> = taken.collect();
             taken.sort_by_key(|pod| &pod.workload.name);
             taken.into_iter().for_each(|pod| add_pod(pod, ports, out));
@@ -279,7 +279,7 @@ fn at(ip: Option<IpAddr>, port: u16) -> Address {
 /// A selected pod: its named container port plays the part of `ports` (S-7).
 fn add_pod(pod: &Pod, ports: &[&ServicePort], out: &mut Vec<Endpoint>) {
     let Some(ip) = pod.addresses.first() else { return };
-    let source = Arc::new(ObjectRef::new(Kind::Pod, pod.workload.namespace.clone(), pod.workload.name.clone()));
+    let source = Arc::new(ObjectRef::new(Kind::Pod, pod.workload.namespace().clone(), pod.workload.name.clone()));
     for port in ports {
         let own = pod.ports.iter().find(|c| *c.name == *port.name).map(|c| u32::from(c.port));
         let Ok(number) = u16::try_from(own.unwrap_or(if port.target_port > 0 { port.target_port } else { port.number })) else { continue };
@@ -316,7 +316,10 @@ fn told_by_entry(facts: &Facts<'_>, cluster: &Cluster, entry: &Object<WorkloadEn
 fn told_inline(facts: &Facts<'_>, namespace: &Arc<str>, endpoint: &WorkloadEntry, source: &ObjectRef) -> Told {
     let workload = match facts.clusters.first() {
         Some(cluster) => workload(facts, cluster, endpoint, &endpoint.labels, Arc::from(""), namespace),
-        None => Workload { namespace: namespace.clone(), labels: Arc::new(endpoint.labels.clone()), ..Workload::default() },
+        None => {
+            let labels = Arc::new(endpoint.labels.clone());
+            Workload::new("", Kin { namespace: namespace.clone(), labels, ..Kin::default() }, Place::default())
+        }
     };
     Told { workload: Arc::new(workload), source: Arc::new(source.clone()), health: Health::Healthy }
 }
@@ -330,16 +333,11 @@ fn workload(facts: &Facts<'_>, cluster: &Cluster, spec: &WorkloadEntry, own: &La
             labels.insert(Arc::from(NETWORK), Arc::from(fallback.as_str()));
         }
     }
-    Workload {
-        name,
-        namespace: namespace.clone(),
-        labels: Arc::new(labels),
-        cluster: cluster.id.clone(),
-        network: Network::from(spec.network.as_str()),
-        locality: locality::of_entry(&spec.locality, own),
-        service_account: Arc::from(spec.service_account.as_str()),
-        node: Arc::from(""),
-    }
+    let service_account = Arc::from(spec.service_account.as_str());
+    let kin = Kin { namespace: namespace.clone(), labels: Arc::new(labels), service_account };
+    let locality = locality::of_entry(&spec.locality, own);
+    let place = Place { cluster: cluster.id.clone(), network: Network::from(spec.network.as_str()), locality, ..Place::default() };
+    Workload::new(name, kin, place)
 }
 
 fn reference(entry: &Entry) -> ObjectRef {
@@ -354,5 +352,5 @@ fn entry_reference(entry: &Object<WorkloadEntry>) -> ObjectRef {
 fn unique(endpoints: &mut Vec<Endpoint>) {
     let mut seen = HashSet::new();
     let is_hidden = |e: &Endpoint| matches!(e.address, Address::Hidden(_));
-    endpoints.retain(|e| is_hidden(e) || seen.insert((e.address.clone(), e.port_name.clone(), e.workload.cluster.clone())));
+    endpoints.retain(|e| is_hidden(e) || seen.insert((e.address.clone(), e.port_name.clone(), e.workload.cluster().clone())));
 }

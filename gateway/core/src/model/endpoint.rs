@@ -52,24 +52,38 @@ pub enum Health {
     Draining,
 }
 
-/// The pod or VM behind an endpoint, shared by its ports.
+/// The pod or VM behind an endpoint, shared by its ports. There are as many as endpoints, so what it has in common with others is shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Workload {
     /// Its name, such as `reviews-v1-0`; "" where there is none.
     pub name: Arc<str>,
-    /// Its namespace.
+    /// What it is one of.
+    pub kin: Arc<Kin>,
+    /// Where it runs.
+    pub place: Arc<Place>,
+}
+
+/// What the replicas of a deployment have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Kin {
+    /// Their namespace.
     pub namespace: Arc<str>,
-    /// Its own labels, shared by all that carry the same; [`Workload::label`] knows those of L-5 too.
+    /// Their own labels; [`Workload::label`] knows those of L-5 too.
     pub labels: Arc<Labels>,
-    /// Its cluster.
-    pub cluster: ClusterId,
-    /// Its network.
-    pub network: Network,
-    /// Where it stands.
-    pub locality: Locality,
     /// The service account, or "".
     pub service_account: Arc<str>,
-    /// The node that it runs on, or "".
+}
+
+/// What workloads of one node have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The network.
+    pub network: Network,
+    /// Region, zone and subzone.
+    pub locality: Locality,
+    /// The node, or "".
     pub node: Arc<str>,
 }
 
@@ -87,19 +101,53 @@ pub const NETWORK: &str = "topology.istio.io/network";
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
 
 impl Workload {
+    /// A workload that shares nothing with others.
+    pub fn new(name: impl Into<Arc<str>>, kin: Kin, place: Place) -> Self {
+        Self { name: name.into(), kin: Arc::new(kin), place: Arc::new(place) }
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &Arc<str> {
+        &self.kin.namespace
+    }
+    /// Its own labels.
+    pub fn labels(&self) -> &Labels {
+        &self.kin.labels
+    }
+    /// Its service account, or "".
+    pub fn service_account(&self) -> &str {
+        &self.kin.service_account
+    }
+    /// Its cluster.
+    pub fn cluster(&self) -> &ClusterId {
+        &self.place.cluster
+    }
+    /// Its network.
+    pub fn network(&self) -> &Network {
+        &self.place.network
+    }
+    /// Where it stands.
+    pub fn locality(&self) -> &Locality {
+        &self.place.locality
+    }
+    /// The node that it runs on, or "".
+    pub fn node(&self) -> &Arc<str> {
+        &self.place.node
+    }
+
     /// A label by key: the extended ones, which are told by place and not kept (L-5), beat its own.
     pub fn label(&self, key: &str) -> Option<&str> {
-        let [region, zone, subzone] = self.locality.parts();
+        let [region, zone, subzone] = self.locality().parts();
         let extended = match key {
             REGION => region,
             ZONE => zone,
             SUBZONE => subzone,
-            CLUSTER => self.cluster.as_str(),
-            NETWORK => self.network.as_str(),
-            HOSTNAME => &self.node,
+            CLUSTER => self.cluster().as_str(),
+            NETWORK => self.network().as_str(),
+            HOSTNAME => self.node(),
             _ => "",
         };
-        if extended.is_empty() { self.labels.get(key).map(|v| &**v) } else { Some(extended) }
+        if extended.is_empty() { self.labels().get(key).map(|v| &**v) } else { Some(extended) }
     }
 
     /// True where it carries all of a subset's labels; the extended ones count (L-5).
@@ -110,7 +158,7 @@ impl Workload {
     /// All labels, the extended ones included.
     pub fn all_labels(&self) -> BTreeMap<&str, &str> {
         let extended = [REGION, ZONE, SUBZONE, CLUSTER, NETWORK, HOSTNAME];
-        let keys = self.labels.keys().map(|k| &**k).chain(extended);
+        let keys = self.labels().keys().map(|k| &**k).chain(extended);
         keys.filter_map(|key| Some((key, self.label(key)?))).collect()
     }
 }
@@ -139,7 +187,7 @@ impl Endpoint {
     pub fn locality(&self) -> &Locality {
         match self.passage.as_deref() {
             Some(Passage::Gateway(locality)) => locality,
-            Some(Passage::Behind(_)) | None => &self.workload.locality,
+            Some(Passage::Behind(_)) | None => self.workload.locality(),
         }
     }
 

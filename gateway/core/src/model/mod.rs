@@ -11,7 +11,7 @@ mod service;
 mod shards;
 mod world;
 
-pub use endpoint::{Address, CLUSTER, Endpoint, HOSTNAME, Health, NETWORK, REGION, SUBZONE, Workload, ZONE};
+pub use endpoint::{Address, CLUSTER, Endpoint, HOSTNAME, Health, Kin, NETWORK, Place, REGION, SUBZONE, Workload, ZONE};
 pub use objects::Objects;
 pub use passage::{Gateways, NetworkGateway, Passage, TLS_MODE};
 pub use protocol::Protocol;

@@ -230,7 +230,7 @@ impl BackendDump {
     fn of(slot: &Slot, view: &View) -> Self {
         let member = |m: &Arc<crate::balance::Member>| {
             let e = &m.endpoint;
-            let who = [e.workload.cluster.as_str(), e.locality().as_str(), &e.workload.name]
+            let who = [e.workload.cluster().as_str(), e.locality().as_str(), &e.workload.name]
                 .into_iter()
                 .filter(|t| !t.is_empty())
                 .collect::<Vec<_>>()

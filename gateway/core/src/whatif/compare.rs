@@ -62,7 +62,7 @@ fn flows(view: &View) -> Vec<Flow> {
     let mut by_place: BTreeMap<(&str, &str), (usize, f64)> = BTreeMap::new();
     for (member, odds) in view.members.iter().zip(view.odds()).filter(|(_, odds)| *odds > LEAST) {
         let workload = &member.endpoint.workload;
-        let entry = by_place.entry((workload.cluster.as_str(), workload.locality.as_str())).or_default();
+        let entry = by_place.entry((workload.cluster().as_str(), workload.locality().as_str())).or_default();
         entry.0 += 1;
         entry.1 += odds;
     }

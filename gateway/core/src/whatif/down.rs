@@ -81,13 +81,13 @@ impl Down {
     pub fn takes(&self, endpoint: &Endpoint) -> bool {
         let workload = &endpoint.workload;
         match self {
-            Self::Cluster(name) => workload.cluster == *name,
-            Self::Network(name) => workload.network == *name,
+            Self::Cluster(name) => *workload.cluster() == *name,
+            Self::Network(name) => *workload.network() == *name,
             Self::Endpoint(ip, port) => match &endpoint.address {
                 Address::Socket(at) => at.ip() == *ip && port.is_none_or(|p| p == at.port()),
                 Address::Unix(_) | Address::Unresolved(..) | Address::Hidden(_) => false,
             },
-            Self::Region(_) | Self::Zone(_) | Self::Locality(_) => self.holds(&workload.locality),
+            Self::Region(_) | Self::Zone(_) | Self::Locality(_) => self.holds(workload.locality()),
         }
     }
 
@@ -117,11 +117,11 @@ impl Down {
     /// What there is of its kind, nearest to its name: for one that takes nothing.
     pub(super) fn meant<'e>(&self, endpoints: impl Iterator<Item = &'e Endpoint>) -> Option<String> {
         let (wanted, name): (&str, fn(&'e Endpoint) -> &'e str) = match self {
-            Self::Cluster(name) => (name.as_str(), |e| e.workload.cluster.as_str()),
-            Self::Network(name) => (name.as_str(), |e| e.workload.network.as_str()),
-            Self::Region(name) => (name, |e| e.workload.locality.region()),
-            Self::Zone(name) => (name, |e| e.workload.locality.zone()),
-            Self::Locality(name) => (name, |e| e.workload.locality.as_str()),
+            Self::Cluster(name) => (name.as_str(), |e| e.workload.cluster().as_str()),
+            Self::Network(name) => (name.as_str(), |e| e.workload.network().as_str()),
+            Self::Region(name) => (name, |e| e.workload.locality().region()),
+            Self::Zone(name) => (name, |e| e.workload.locality().zone()),
+            Self::Locality(name) => (name, |e| e.workload.locality().as_str()),
             Self::Endpoint(..) => return None,
         };
         let known: BTreeSet<&str> = endpoints.map(name).filter(|n| !n.is_empty()).collect();

@@ -62,7 +62,7 @@ impl By {
 
 /// Every locality that has an endpoint.
 pub fn localities<'e>(endpoints: impl Iterator<Item = &'e Endpoint>) -> BTreeSet<Locality> {
-    let known: BTreeSet<&Locality> = endpoints.map(|e| &e.workload.locality).filter(|l| !l.is_empty()).collect();
+    let known: BTreeSet<&Locality> = endpoints.map(|e| e.workload.locality()).filter(|l| !l.is_empty()).collect();
     known.into_iter().cloned().collect()
 }
 
@@ -70,7 +70,7 @@ impl Matrix {
     /// Makes the views of gateways at `from` and at the gateway's own place, and reads their odds.
     pub fn of(key: &BackendKey, view: &View, from: &BTreeSet<Locality>, by: By) -> Self {
         let own = &view.line.stand.locality;
-        let columns: BTreeSet<String> = view.members.iter().map(|m| by.place(&m.endpoint.workload.locality)).collect();
+        let columns: BTreeSet<String> = view.members.iter().map(|m| by.place(m.endpoint.workload.locality())).collect();
         let to: Vec<String> = columns.into_iter().collect();
         let mut places: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
         let mut from = from.clone();
@@ -79,7 +79,7 @@ impl Matrix {
             let seen = view.seen_from(&Arc::new(view.line.stand.at(locality)));
             let mut shares = vec![0.0; to.len()];
             for (member, odds) in seen.members.iter().zip(seen.odds()) {
-                if let Ok(at) = to.binary_search(&by.place(&member.endpoint.workload.locality)) {
+                if let Ok(at) = to.binary_search(&by.place(member.endpoint.workload.locality())) {
                     shares[at] += odds;
                 }
             }

@@ -13,8 +13,8 @@ use isthmus_config::name::Hostname;
 use isthmus_config::object::{Kind, Labels, Meta, Object, ObjectRef, Origin};
 use isthmus_core::compile::Compiler;
 use isthmus_core::model::{
-    Address, Catalog, Changes, Documents, Endpoint, ExportTo, GatewayIdentity, Health, Port, Protocol, Resolution, Service, ServiceKind, TargetPort,
-    Workload, World,
+    Address, Catalog, Changes, Documents, Endpoint, ExportTo, GatewayIdentity, Health, Kin, Place, Port, Protocol, Resolution, Service, ServiceKind,
+    TargetPort, Workload, World,
 };
 use isthmus_core::snapshot::{Dump, Front, Snapshot};
 use proptest::prelude::*;
@@ -69,7 +69,8 @@ fn service(name: &str, ports: &[u16], alias: Option<&str>, hidden: bool) -> Arc<
 fn endpoints(count: u8) -> Arc<[Arc<Endpoint>]> {
     let one = |i: u8| {
         let labels = Labels::from([("version".into(), format!("v{}", 1 + i % 2).into())]);
-        let workload = Arc::new(Workload { name: format!("pod-{i}").into(), labels: Arc::new(labels), ..Workload::default() });
+        let kin = Kin { labels: Arc::new(labels), ..Kin::default() };
+        let workload = Arc::new(Workload::new(format!("pod-{i}"), kin, Place::default()));
         let source = Arc::new(ObjectRef::new(Kind::EndpointSlice, "app", "slice"));
         let at = |port: u16| Endpoint {
             address: Address::Socket(([10, 0, 0, i], port).into()),

@@ -49,7 +49,7 @@ impl Now {
                     active: state.active(),
                     ejections: state.ejections(),
                     ejection: self.stays.of(state),
-                    probe: self.failing.get(&(workload.cluster.clone(), (*member.endpoint.source).clone())).cloned().unwrap_or_default(),
+                    probe: self.failing.get(&(workload.cluster().clone(), (*member.endpoint.source).clone())).cloned().unwrap_or_default(),
                     ..endpoint_row(backend, &member.endpoint)
                 }
             }));
@@ -77,11 +77,11 @@ fn endpoint_row(backend: &Backend, endpoint: &Endpoint) -> EndpointRow {
         backend: backend.key.to_string(),
         host: backend.key.host.to_string(),
         port: backend.key.port,
-        cluster: workload.cluster.to_string(),
-        network: workload.network.to_string(),
+        cluster: workload.cluster().to_string(),
+        network: workload.network().to_string(),
         locality: endpoint.locality().to_string(),
         workload: workload.name.to_string(),
-        namespace: workload.namespace.to_string(),
+        namespace: workload.namespace().to_string(),
         weight: endpoint.weight,
         active: 0,
         ejections: 0,

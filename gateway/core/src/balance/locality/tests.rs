@@ -1,7 +1,7 @@
 //! The contract's examples of failover and distribution (Ex 61-86), as they stand there.
 
 use super::*;
-use crate::model::{Address, Health};
+use crate::model::{Address, Health, Kin, Place};
 use isthmus_config::object::{Kind, Labels, ObjectRef};
 
 /// `name locality [label=value ...] [*weight]`
@@ -25,7 +25,7 @@ fn endpoint(text: &str) -> Endpoint {
             None => endpoint.weight = word.trim_start_matches('*').parse().expect("a weight"),
         }
     }
-    endpoint.workload = Arc::new(Workload { name: name.into(), locality, labels: Arc::new(labels), ..Workload::default() });
+    endpoint.workload = Arc::new(Workload::new(name, Kin { labels: Arc::new(labels), ..Kin::default() }, Place { locality, ..Place::default() }));
     endpoint
 }
 
