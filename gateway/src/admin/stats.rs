@@ -200,7 +200,7 @@ impl Sheet {
             self.counter(format!("outlier_detection.ejections_detected_{}", cause.as_str()), detected);
             self.counter(format!("outlier_detection.ejections_enforced_{}", cause.as_str()), enforced);
         }
-        self.counter("outlier_detection.ejections_total", tallied.enforced.iter().sum());
+        self.counter("outlier_detection.ejections_total", tallied.enforced[Cause::Consecutive5xx as usize]);
         self.counter("outlier_detection.ejections_consecutive_5xx", tallied.detected[Cause::Consecutive5xx as usize]);
     }
 }

@@ -128,13 +128,13 @@ fn a_byte_stream_has_no_request_10_3() {
 fn the_transports_reason_joins_the_details() {
     answered(|record| {
         let details = "upstream_reset_before_response_started{remote_connection_failure}";
-        let refused = Record { details, transport_failure: "delayed connect error: Connection refused", ..*record };
-        let format = Format::text("%RESPONSE_CODE_DETAILS%", &mut Vec::new());
+        let refused = Record { details, transport_failure: "delayed_connect_error:_Connection_refused", ..*record };
+        let format = Format::text("%RESPONSE_CODE_DETAILS% %UPSTREAM_TRANSPORT_FAILURE_REASON%", &mut Vec::new());
         assert_eq!(
             line(&format, &refused),
-            "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}\n"
+            "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused} delayed_connect_error:_Connection_refused\n"
         );
-        assert_eq!(line(&format, &Record { transport_failure: "", ..refused }), format!("{details}\n"));
+        assert_eq!(line(&format, &Record { transport_failure: "", ..refused }), format!("{details} -\n"));
     });
 }
 

@@ -52,7 +52,7 @@ impl Queue {
                     self.state().shelf.put(&to, *idle);
                     Settled::Lane(other.lane)
                 }
-                None => match self.exchanged(&to, *idle) {
+                None => match self.exchanged(&to, idle) {
                     Ok(Some(place)) => Settled::Dial(place),
                     Ok(None) => Settled::Full,
                     // What it was open to is closed, and its place taken.
@@ -66,13 +66,13 @@ impl Queue {
     }
 
     /// A place beside the idle connection, which is kept, where there is room for both; else the connection again.
-    fn exchanged(self: &Arc<Self>, to: &Arc<EndpointState>, idle: Idle) -> Result<Option<Place>, Idle> {
+    fn exchanged(self: &Arc<Self>, to: &Arc<EndpointState>, idle: Box<Idle>) -> Result<Option<Place>, Box<Idle>> {
         let Some(slot) = self.slot() else { return Err(idle) };
         let mut state = self.state();
         if !state.has_room(&slot) {
             return Err(idle);
         }
-        state.shelf.put(to, idle);
+        state.shelf.put(to, *idle);
         Ok(self.place(&slot))
     }
 

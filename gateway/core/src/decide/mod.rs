@@ -65,8 +65,8 @@ impl ConnectError {
     /// `upstream_transport_failure_reason` of the access log, or "".
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Refused => "delayed connect error: Connection refused",
-            Self::Unreachable => "delayed connect error: No route to host",
+            Self::Refused => "delayed_connect_error:_Connection_refused",
+            Self::Unreachable => "delayed_connect_error:_No_route_to_host",
             Self::Failed | Self::Timeout => "",
         }
     }

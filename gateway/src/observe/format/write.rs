@@ -62,8 +62,8 @@ fn with_value<R>(operator: &Operator, record: &Record<'_>, then: impl FnOnce(Val
         Fact::ResponseFlags => then(Value::Shown(&record.flags)),
         Fact::ResponseCodeDetails => match (record.details.strip_suffix('}'), record.transport_failure) {
             (None, _) | (_, "") => then(bytes(record.details)),
-            // As Envoy: the transport's reason joins the reset's, without spaces.
-            (Some(reset), reason) => then(Value::Shown(&format_args!("{reset}|{}}}", reason.replace(' ', "_")))),
+            // As Envoy: the transport's reason joins the reset's.
+            (Some(reset), reason) => then(Value::Shown(&format_args!("{reset}|{reason}}}"))),
         },
         // Set by Envoy's RBAC and listener filters only, none of which a gateway of ours has.
         Fact::TerminationDetails => then(Value::Absent),
