@@ -9,10 +9,15 @@ mod world;
 
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use isthmus_core::compile::{Compiler, Counters};
+use isthmus_core::decide::{Found, find};
 use isthmus_core::model::Changes;
+use isthmus_core::route::{Head, Scratch};
+use isthmus_core::snapshot::Pin;
 
 use scale::objects::Size;
 use world::{Shape, Source};
@@ -21,6 +26,8 @@ use world::{Shape, Source};
 #[global_allocator]
 static ALLOCATOR: cap::Cap<mimalloc::MiMalloc> = cap::Cap::new(mimalloc::MiMalloc, usize::MAX);
 
+/// How often each route is looked up.
+const LOOKUPS: usize = 100;
 /// Changes measured for each figure; the middle one is told.
 const ROUNDS: usize = 31;
 
@@ -51,8 +58,8 @@ fn main() -> io::Result<()> {
         writeln!(out, "\n{}", shape.title())?;
         writeln!(
             out,
-            "  {:>7} {:>10} {:>10} {:>10} {:>8} | {:>16} {:>16} {:>16} | {:>16} {:>16} {:>16}",
-            "routes", "endpoints", "read+join", "compile", "MB", "route: join", "compile", "ran", "endpoint: join", "compile", "ran"
+            "  {:>7} {:>10} {:>10} {:>10} {:>8} {:>8} | {:>16} {:>16} {:>16} | {:>16} {:>16} {:>16}",
+            "routes", "endpoints", "read+join", "compile", "MB", "find: ns", "route: join", "compile", "ran", "endpoint: join", "compile", "ran"
         )?;
         for routes in [100, 1_000, 10_000] {
             // In a process of its own, so that memory is this world's.
@@ -86,9 +93,27 @@ fn measure(shape: Shape, routes: usize) -> String {
     let whole = start.elapsed();
     drop((plan, world));
     let memory = resident().saturating_sub(before) as f64 / f64::from(1 << 20);
+    let found = lookup(shape, routes, &compiler);
     let route = change(&mut source, &mut compiler, |n| shape.changed_route(routes, n));
     let endpoint = change(&mut source, &mut compiler, |n| shape.changed_endpoint(routes, n));
-    format!("  {routes:>7} {endpoints:>10} {:>10} {:>10} {memory:>8.1} | {route} | {endpoint}", ms(read), ms(whole))
+    format!("  {routes:>7} {endpoints:>10} {:>10} {:>10} {memory:>8.1} {found:>8} | {route} | {endpoint}", ms(read), ms(whole))
+}
+
+/// Nanoseconds to find the route of a request, each of a thousand routes in turn.
+fn lookup(shape: Shape, routes: usize, compiler: &Compiler) -> u128 {
+    let pin = Arc::new(Pin { snapshot: compiler.snapshot().cloned().expect("it was compiled") });
+    let key = pin.snapshot.listeners.first().expect("the listener").key.clone();
+    let step = (routes / 1_000).max(1);
+    let asked: Vec<(String, String)> = (0..routes).step_by(step).map(|route| shape.request(route)).collect();
+    let (mut scratch, headers) = (Scratch::default(), HeaderMap::new());
+    let start = Instant::now();
+    for _ in 0..LOOKUPS {
+        for (host, path) in &asked {
+            let head = Head { method: "GET", scheme: "http", authority: host, path, query: None, headers: &headers };
+            assert!(matches!(find(&pin, &key, &head, &mut scratch), Found::Route(_)), "{host}{path} has a route");
+        }
+    }
+    start.elapsed().as_nanos() / (LOOKUPS * asked.len()) as u128
 }
 
 /// Applies one changed object after the other; the figures of joining and compiling, and how much ran.

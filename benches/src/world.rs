@@ -65,6 +65,15 @@ impl Shape {
         }
     }
 
+    /// Host and path of a request that takes a route.
+    pub(crate) fn request(self, route: usize) -> (String, String) {
+        let host = match self {
+            Self::HostEach => route,
+            Self::Shared | Self::OneHost => 0,
+        };
+        (format!("h{host}.example.com"), format!("/svc-{route}/x"))
+    }
+
     /// The EndpointSlice of one service, one of whose endpoints moved.
     pub(crate) fn changed_endpoint(self, routes: usize, round: usize) -> String {
         slice(routes / 2, round + 1)

@@ -3,6 +3,7 @@
 //! The result is a plain list of rules, each with the object and field path that it came from, so that no later pass knows
 //! what a delegate is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,21 +18,24 @@ use crate::snapshot::RuleOrigin;
 
 /// A rule, ready to become routes.
 #[derive(Debug)]
-pub(super) struct Rule {
-    /// The rule; its `match` is empty, see `blocks`.
-    pub(super) http: HttpRoute,
+pub(super) struct Rule<'a> {
+    /// The rule; of its match blocks see `blocks`.
+    pub(super) http: Cow<'a, HttpRoute>,
     /// Match blocks with the paths that they came from; none means that everything matches.
-    pub(super) blocks: Vec<(HttpMatchRequest, Arc<str>)>,
+    pub(super) blocks: Vec<Block<'a>>,
     /// Where it stands; `path` is the rule's own.
     pub(super) origin: RuleOrigin,
     /// Short names are services of this namespace (V-20).
     pub(super) namespace: Arc<str>,
 }
 
+/// A match block and the path that it came from.
+pub(super) type Block<'a> = (Cow<'a, HttpMatchRequest>, Arc<str>);
+
 /// What was read on the way.
 #[derive(Debug, Default)]
-pub(super) struct Expansion {
-    pub(super) rules: Vec<Rule>,
+pub(super) struct Expansion<'a> {
+    pub(super) rules: Vec<Rule<'a>>,
     pub(super) problems: Vec<Problem>,
     /// Delegates asked for, whether or not they exist.
     pub(super) delegates: Vec<NamespacedName>,
@@ -43,15 +47,14 @@ pub(super) fn reference(object: &Object<VirtualService>) -> ObjectRef {
 }
 
 /// Lists the rules of a root VirtualService.
-pub(super) fn expand(world: &World, root: &Object<VirtualService>) -> Expansion {
-    let mut expansion = Expansion::default();
+pub(super) fn expand<'a>(world: &'a World, root: &'a Object<VirtualService>) -> Expansion<'a> {
+    let mut expansion = Expansion { rules: Vec::with_capacity(root.spec.http.len()), ..Expansion::default() };
     for (i, http) in root.spec.http.iter().enumerate() {
         let path: Arc<str> = format!("spec.http[{i}]").into();
         let Some(delegate) = &http.delegate else {
             let origin = RuleOrigin { object: reference(root), path: path.clone(), origin: root.origin.clone(), root: None };
-            let blocks = http.r#match.iter().enumerate().map(|(m, block)| (block.clone(), format!("{path}.match[{m}]").into())).collect();
-            let http = HttpRoute { r#match: Vec::new(), ..http.clone() };
-            expansion.rules.push(Rule { http, blocks, origin, namespace: root.meta.namespace.clone() });
+            let blocks = http.r#match.iter().enumerate().map(|(m, block)| (Cow::Borrowed(block), format!("{path}.match[{m}]").into())).collect();
+            expansion.rules.push(Rule { http: Cow::Borrowed(http), blocks, origin, namespace: root.meta.namespace.clone() });
             continue;
         };
         let namespace = if delegate.namespace.is_empty() { root.meta.namespace.clone() } else { delegate.namespace.as_str().into() };
@@ -78,8 +81,8 @@ fn find<'a>(world: &'a World, root: &Object<VirtualService>, name: &NamespacedNa
     if export_to.includes(&root.meta.namespace) { Ok(object) } else { Err("is not exported to the namespace of its root") }
 }
 
-impl Expansion {
-    fn delegate(&mut self, root: &Object<VirtualService>, rule: &HttpRoute, root_path: &Arc<str>, object: &Arc<Object<VirtualService>>) {
+impl<'a> Expansion<'a> {
+    fn delegate(&mut self, root: &Object<VirtualService>, rule: &'a HttpRoute, root_path: &Arc<str>, object: &'a Object<VirtualService>) {
         for (i, http) in object.spec.http.iter().enumerate() {
             let path: Arc<str> = format!("spec.http[{i}]").into();
             let ignored = |field: &str, why: String| {
@@ -102,7 +105,7 @@ impl Expansion {
                 origin: object.origin.clone(),
                 root: Some(Box::new((reference(root), root_path.clone()))),
             };
-            self.rules.push(Rule { http: combine(rule, http), blocks, origin, namespace: object.meta.namespace.clone() });
+            self.rules.push(Rule { http: Cow::Owned(combine(rule, http)), blocks, origin, namespace: object.meta.namespace.clone() });
         }
     }
 }
@@ -137,19 +140,19 @@ fn combine(root: &HttpRoute, own: &HttpRoute) -> HttpRoute {
 
 /// Every block of the delegate's rule with every compatible block of the root's; `None` where a block of the delegate has
 /// no compatible one (V-63).
-fn multiply(root: &[HttpMatchRequest], rule: &HttpRoute, root_path: &str, path: &str) -> Option<Vec<(HttpMatchRequest, Arc<str>)>> {
+fn multiply<'a>(root: &'a [HttpMatchRequest], rule: &'a HttpRoute, root_path: &str, path: &str) -> Option<Vec<Block<'a>>> {
     let own = |i: usize| -> Arc<str> { format!("{path}.match[{i}]").into() };
     if root.is_empty() {
-        return Some(rule.r#match.iter().enumerate().map(|(i, block)| (block.clone(), own(i))).collect());
+        return Some(rule.r#match.iter().enumerate().map(|(i, block)| (Cow::Borrowed(block), own(i))).collect());
     }
     if rule.r#match.is_empty() {
         let _ = root_path;
-        return Some(root.iter().map(|block| (block.clone(), path.into())).collect());
+        return Some(root.iter().map(|block| (Cow::Borrowed(block), path.into())).collect());
     }
     let mut blocks = Vec::new();
     for (i, block) in rule.r#match.iter().enumerate() {
         let before = blocks.len();
-        blocks.extend(root.iter().filter(|r| compatible(r, block)).map(|r| (united(r, block), own(i))));
+        blocks.extend(root.iter().filter(|r| compatible(r, block)).map(|r| (Cow::Owned(united(r, block)), own(i))));
         if blocks.len() == before {
             return None;
         }

@@ -32,9 +32,13 @@ impl<T: Ord> Few<T> {
         self.0.remove(place);
         true
     }
-    /// True where it is there.
-    pub(super) fn contains(&self, value: &T) -> bool {
-        self.0.binary_search(value).is_ok()
+    /// Those that `other` has not.
+    pub(super) fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a T> {
+        let mut rest = &other.0[..];
+        self.0.iter().filter(move |value| {
+            rest = &rest[rest.iter().take_while(|first| first < value).count()..];
+            rest.first() != Some(*value)
+        })
     }
     /// True where nothing is.
     pub(super) fn is_empty(&self) -> bool {
@@ -72,8 +76,11 @@ mod tests {
         assert!(few.is_empty());
         let new: Vec<bool> = [3, 1, 3, 2, 1].into_iter().map(|n| few.insert(n)).collect();
         assert_eq!(new, [true, true, false, true, false]);
-        assert!(few.remove(&1) && !few.remove(&1) && few.contains(&3) && !few.contains(&1));
+        assert!(few.remove(&1) && !few.remove(&1));
         assert_eq!(few, Few::from(std::collections::BTreeSet::from([3, 2])));
         assert_eq!(few.iter().copied().collect::<Vec<_>>(), [2, 3]);
+        let set = |list: &[i32]| Few::from(list.iter().copied().collect::<std::collections::BTreeSet<_>>());
+        let without = |a: &[i32], b: &[i32]| set(a).without(&set(b)).copied().collect::<Vec<_>>();
+        assert_eq!((without(&[1, 3, 5, 6], &[0, 3, 4, 6, 9]), without(&[1, 2], &[]), without(&[], &[1])), (vec![1, 5], vec![1, 2], vec![]));
     }
 }

@@ -209,31 +209,28 @@ impl Compiler {
         }
     }
 
-    /// Puts a fragment in its place and hands over what the old one held.
+    /// Puts a fragment in its place; what differs from the one before is held, or let go.
     fn replace(&mut self, key: FragmentKey, fresh: Option<Arc<Fragment>>, pass: &mut Pass) {
-        let old = self.fragments.remove(&key);
-        if let Some(fresh) = &fresh {
-            pass.counters.fragments_run += 1;
-            self.table.hold(&fresh.backends);
-            pass.sweep.extend(fresh.hosts.iter().cloned());
-            for object in &fresh.objects {
-                self.readers.entry(object.clone()).or_default().insert(key.clone());
-            }
+        let old = self.fragments.remove(&key).unwrap_or_default();
+        pass.counters.fragments_run += u64::from(fresh.is_some());
+        let nothing = Fragment::default();
+        let new = fresh.as_deref().unwrap_or(&nothing);
+        for object in new.objects.without(&old.objects) {
+            self.readers.entry(object.clone()).or_default().insert(key.clone());
         }
-        if let Some(old) = old {
-            let still = |h: &&Hostname| !fresh.as_ref().is_some_and(|f| f.hosts.contains(*h));
-            self.table.release(&old.backends);
-            self.table.forget(old.hosts.iter().filter(still), &key);
-            pass.sweep.extend(old.hosts.iter().cloned());
-            for object in old.objects.iter().filter(|o| !fresh.as_ref().is_some_and(|f| f.objects.contains(*o))) {
-                if let Some(readers) = self.readers.get_mut(object) {
-                    readers.remove(&key);
-                    if readers.is_empty() {
-                        self.readers.remove(object);
-                    }
+        for object in old.objects.without(&new.objects) {
+            if let Some(readers) = self.readers.get_mut(object) {
+                readers.remove(&key);
+                if readers.is_empty() {
+                    self.readers.remove(object);
                 }
             }
         }
+        self.table.hold(new.backends.without(&old.backends));
+        self.table.release(old.backends.without(&new.backends));
+        self.table.forget(old.hosts.without(&new.hosts), &key);
+        pass.sweep.extend(old.backends.without(&new.backends).map(|backend| backend.host.clone()));
+        pass.sweep.extend(old.hosts.without(&new.hosts).cloned());
         if let Some(fresh) = fresh {
             self.fragments.insert(key, fresh);
         }

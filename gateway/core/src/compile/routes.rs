@@ -9,7 +9,7 @@ use isthmus_config::istio::virtual_service::{Destination as Asked, HttpMatchRequ
 use isthmus_config::object::Labels;
 
 use super::bind::gateway_name;
-use super::delegate::Rule;
+use super::delegate::{Block, Rule};
 use super::fragments::Making;
 use super::report::code;
 use crate::policy::{Cors, Fault, Mirror, RetryPolicy, RouteTimeout};
@@ -20,14 +20,13 @@ use crate::snapshot::{Action, Destination, Destinations, Forward, Part, Route, R
 type Refused = (String, String);
 
 /// Compiles every rule that this gateway and port may see, as far as the first catch-all.
-pub(super) fn compile(making: &mut Making<'_>, rules: &[Rule]) -> Part {
+pub(super) fn compile(making: &mut Making<'_>, rules: &[Rule<'_>]) -> Part {
     let mut routes = Vec::new();
     for rule in rules {
         for (field, about) in not_yet(&rule.http) {
             making.tell(&rule.origin, format!("{}.{field}", rule.origin.path), code::NOT_YET, format!("not in force yet: {about}"));
         }
-        let blocks: Vec<Option<&(HttpMatchRequest, Arc<str>)>> =
-            if rule.blocks.is_empty() { vec![None] } else { rule.blocks.iter().map(Some).collect() };
+        let blocks: Vec<Option<&Block<'_>>> = if rule.blocks.is_empty() { vec![None] } else { rule.blocks.iter().map(Some).collect() };
         for block in blocks {
             if block.is_some_and(|(b, _)| !admits(making, b, &rule.namespace)) {
                 continue;
@@ -72,8 +71,8 @@ pub(super) fn weight(written: i32) -> u32 {
     u32::try_from(written).unwrap_or(0)
 }
 
-fn route(making: &mut Making<'_>, rule: &Rule, block: Option<&(HttpMatchRequest, Arc<str>)>) -> Result<Route, Refused> {
-    let http = &rule.http;
+fn route(making: &mut Making<'_>, rule: &Rule<'_>, block: Option<&Block<'_>>) -> Result<Route, Refused> {
+    let http: &HttpRoute = &rule.http;
     let matches = match block {
         Some((b, _)) => Match::compile(b).map_err(|e| (format!("match.{}", e.field), e.reason))?,
         None => Match::any(),
