@@ -45,7 +45,7 @@ fn an_api_server_that_is_not_believed_is_told_by_its_certificate() {
     let wants = [
         ("expired", &["the API server's certificate (CN=expired.test) expired at 2021-02-03T04:05:06Z"][..]),
         ("early", &["the API server's certificate (CN=early.test) is not valid before 2099-01-02T03:04:05Z"]),
-        ("stranger", &["the API server's certificate (CN=", "was issued by (CN=", "and is valid until 20", "; the kubeconfig trusts (CN=clients)"]),
+        ("stranger", &["the API server's certificate (CN=", "was issued by (CN=", "and is valid until 20", "; trusted: (CN=clients)"]),
     ];
     let is_told = |v: &View, (cluster, words): &(&str, &[&str])| {
         let reason = reason(v, cluster);

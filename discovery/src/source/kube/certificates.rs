@@ -98,7 +98,7 @@ pub(super) fn is_distrust(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Looks at what an API server presents: which certificate does not hold, else whose it is and whom the kubeconfig trusts.
+/// Looks at what an API server presents: which certificate does not hold, else whose it is and who is trusted.
 pub(super) async fn look(config: Config) -> Option<String> {
     let roots: Vec<Certificate> = config.root_cert.iter().flatten().filter_map(|der| Certificate::of_der(der)).collect();
     let presented = timeout(LOOK, presented(config)).await.ok()??;
@@ -114,9 +114,9 @@ fn told(presented: &[Certificate], roots: &[Certificate], now: Timestamp) -> Str
         return format!("the certificate of an issuer {amiss}");
     }
     let trusted: Vec<String> = roots.iter().map(|root| format!("({})", root.subject)).collect();
-    let trusted = if trusted.is_empty() { "the system's authorities".to_owned() } else { trusted.join(", ") };
+    let trusted = if trusted.is_empty() { "the authorities of the system".to_owned() } else { trusted.join(", ") };
     let Certificate { subject, issuer, until, .. } = own;
-    format!("the API server's certificate ({subject}) was issued by ({issuer}) and is valid until {until}; the kubeconfig trusts {trusted}")
+    format!("the API server's certificate ({subject}) was issued by ({issuer}) and is valid until {until}; trusted: {trusted}")
 }
 
 async fn presented(mut config: Config) -> Option<Vec<Certificate>> {
@@ -167,12 +167,12 @@ mod tests {
             (
                 std::slice::from_ref(&server),
                 std::slice::from_ref(&root),
-                "the API server's certificate (CN=api) was issued by (CN=other) and is valid until 2026-06-01T00:00:00Z; the kubeconfig trusts (CN=ca)",
+                "the API server's certificate (CN=api) was issued by (CN=other) and is valid until 2026-06-01T00:00:00Z; trusted: (CN=ca)",
             ),
             (
                 std::slice::from_ref(&server),
                 &[],
-                "the API server's certificate (CN=api) was issued by (CN=other) and is valid until 2026-06-01T00:00:00Z; the kubeconfig trusts the system's authorities",
+                "the API server's certificate (CN=api) was issued by (CN=other) and is valid until 2026-06-01T00:00:00Z; trusted: the authorities of the system",
             ),
         ] {
             assert_eq!(told(presented, roots, now), want);
