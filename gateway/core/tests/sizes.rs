@@ -1,0 +1,30 @@
+//! Records of which there are as many as endpoints, services or routes stay small: a bound for each, in bytes.
+//!
+//! A field that few of them have belongs into a box, one that many have in common into a shared record. Who raises a bound says in the
+//! commit what a hundred thousand of them cost.
+
+use isthmus_core::balance::{EndpointState, Level, Member, Pool, Slot, View};
+use isthmus_core::model::{Endpoint, Kin, Place, Service, Workload};
+use isthmus_core::snapshot::{Destination, Route, VirtualHost};
+
+#[test]
+fn records_stay_small() {
+    let rows = [
+        ("Endpoint", size_of::<Endpoint>(), 80),
+        ("Workload", size_of::<Workload>(), 32),
+        ("Kin", size_of::<Kin>(), 40),
+        ("Place", size_of::<Place>(), 64),
+        ("Member", size_of::<Member>(), 16),
+        ("EndpointState", size_of::<EndpointState>(), 32),
+        ("Service", size_of::<Service>(), 184),
+        ("Slot", size_of::<Slot>(), 120),
+        ("View", size_of::<View>(), 384),
+        ("Level", size_of::<Level>(), 152),
+        ("Pool", size_of::<Pool>(), 144),
+        ("Route", size_of::<Route>(), 392),
+        ("Destination", size_of::<Destination>(), 88),
+        ("VirtualHost", size_of::<VirtualHost>(), 112),
+    ];
+    let grown: Vec<_> = rows.into_iter().filter(|(_, size, bound)| size > bound).collect();
+    assert!(grown.is_empty(), "name, size, bound: {grown:?}");
+}
