@@ -36,8 +36,6 @@ pub const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-o
 pub const X_ENVOY_ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 /// How long the backend took, all attempts included, milliseconds.
 pub const X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
-/// On an answer that a limit caused.
-pub const X_ENVOY_OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
 /// Fields that only we, or a proxy inside, may set. Everyone is outside (Envoy's default since 1.33).
 const OURS: [&str; 25] = [
