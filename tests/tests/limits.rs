@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
 
 use isthmus_tests::backend::{Backend, ok};
 use isthmus_tests::gateway::{ADMIN, Gateway, own_address};
@@ -186,7 +185,7 @@ async fn a_limit_finds_connections_of_http2_that_were_there_before() {
     gateway.change(&pooled(&free, "{tcp: {maxConnections: 1}}"));
     until(&gateway, NAME, &[("circuit_breakers.default.cx_open", 1), ("upstream_cx_active", 1)]);
     for n in 0..20 {
-        let asked = tokio::time::timeout(Duration::from_secs(5), http2::ask(&client, get("a.test", "/"), &[])).await;
+        let asked = tokio::time::timeout(PATIENCE, http2::ask(&client, get("a.test", "/"), &[])).await;
         assert_eq!(asked.ok().and_then(Result::ok).map(|answer| answer.status), Some(200), "request {n}: {:?}", stats(&gateway, NAME));
     }
     until(&gateway, NAME, &[("upstream_cx_active", 1), ("upstream_cx_total", 2), ("upstream_rq_pending_overflow", 0)]);

@@ -101,7 +101,7 @@ fn a_start_from_disk_is_said_in_four_places_and_taken_back_in_all_of_them() {
     let gateway = Gateway::reading(ip, &from, &settings);
     assert!(wait::holds(PATIENCE, || gateway.ready()), "{}", gateway.log());
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(2), "{took:?} {}", gateway.log());
+    assert!(took < Duration::from_secs(10), "{took:?} {}", gateway.log());
     let log = |cluster: &str, words: &str| gateway.log().lines().any(|line| line.contains(words) && line.contains(cluster));
     assert!(CLUSTERS.iter().all(|cluster| log(cluster, "restored from disk")), "{}", gateway.log());
     assert!(wait::holds(PATIENCE, || both(&gateway, &disk)), "{:?} {}", CLUSTERS.map(|c| said(&gateway, c)), gateway.log());
