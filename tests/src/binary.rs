@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// The target directory's profile folder that the running test was built into, such as `target/debug`.
 fn profile() -> PathBuf {
@@ -41,17 +42,22 @@ pub fn tool(name: &str, package: &str) -> PathBuf {
 
 /// A program named in the `tools.go` of a folder of `tests/tools`, built once into `target/tools`.
 pub fn tool_of(folder: &str, name: &str, package: &str) -> PathBuf {
+    // Tests of one process that want the same program wait for it, and one that is there is whole.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let out = profile().parent().expect("a profile folder has a parent").join("tools").join(name);
     if out.is_file() {
         return out;
     }
+    let unfinished = out.with_extension(std::process::id().to_string());
     let built = Command::new("go")
         .args(["build", "-mod=readonly", "-trimpath", "-ldflags", "-s -w", "-o"])
-        .arg(&out)
+        .arg(&unfinished)
         .arg(package)
         .current_dir(super::project::root().join("tests/tools").join(folder))
         .output();
     let built = built.expect("this test needs Go to build its checker: apt-get install golang-go");
     assert!(built.status.success(), "go build {package}: {}", String::from_utf8_lossy(&built.stderr));
+    std::fs::rename(unfinished, &out).expect("the target directory can be written");
     out
 }
