@@ -66,7 +66,8 @@ fn line(endpoint: &Endpoint) -> String {
     let w = &endpoint.workload;
     let labels: Vec<String> = w.all_labels().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
     let mut line = format!("{} {} w{} {}", endpoint.address, endpoint.port_name, endpoint.weight, endpoint.source);
-    for (name, value) in [("workload", &*w.name), ("cluster", w.cluster().as_str()), ("locality", w.locality().as_str()), ("network", w.network().as_str())]
+    for (name, value) in
+        [("workload", &*w.name), ("cluster", w.cluster().as_str()), ("locality", w.locality().as_str()), ("network", w.network().as_str())]
     {
         if !value.is_empty() {
             write!(line, ", {name} {value}").expect("writing");

@@ -125,6 +125,7 @@ impl Reconcile {
                 if forget <= look {
                     forget = look + FORGET;
                     self.observe.forget(Instant::now());
+                    self.engine.upstream.only(&self.compiler.slots());
                 }
             }
         }

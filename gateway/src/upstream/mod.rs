@@ -151,6 +151,11 @@ impl Upstream {
         self.queues.leave(slot, endpoint);
     }
 
+    /// Lets go of connections to backends that no route sends to any more: to all but these.
+    pub(crate) fn only(&self, slots: &[Arc<Slot>]) {
+        self.queues.only(slots, &self.pool);
+    }
+
     /// A backend's limits may have changed.
     pub(crate) fn adjust(&self, slot: &Arc<Slot>) {
         self.queues.adjust(slot, Instant::now(), &self.pool);

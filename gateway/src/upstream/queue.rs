@@ -2,7 +2,7 @@
 //!
 //! Where a grant leads elsewhere than the endpoint then chosen, it is exchanged, or its connection is closed to make room.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -145,6 +145,18 @@ impl Queues {
     pub(super) fn leave(&self, slot: &Arc<Slot>, endpoint: &Arc<EndpointState>) {
         let left = self.known(slot).map(|queue| queue.state().shelf.leave(endpoint));
         drop(left);
+    }
+
+    /// Lets go of the connections of backends that are not among these, since no route sends to them any more.
+    pub(super) fn only(&self, slots: &[Arc<Slot>], pool: &Pool) {
+        let stays: HashSet<*const Slot> = slots.iter().map(Arc::as_ptr).collect();
+        let all: Vec<Arc<Queue>> = self.lines.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for slot in all.iter().filter_map(|queue| queue.slot()).filter(|slot| !stays.contains(&Arc::as_ptr(slot))) {
+            for member in &slot.view.load().members {
+                pool.close(&member.state);
+                self.leave(&slot, &member.state);
+            }
+        }
     }
 
     /// A backend's limits may have changed: what is too many goes, and who waits goes on.

@@ -1,5 +1,6 @@
 //! Limits on the wire: who waits, in which order, what is closed to make room, and what is refused.
 
+use isthmus_core::balance::Slot;
 use isthmus_core::balance::breaker::Usages;
 use isthmus_core::snapshot::{Action, Front};
 use tokio::time::sleep;
@@ -11,7 +12,7 @@ fn limited(backends: &[SocketAddr], protocol: &str, policy: &str, rule: &str) ->
     routed("*", backends, protocol, policy, rule)
 }
 
-fn usage(gateway: &Gateway) -> Usages {
+fn slot(gateway: &Gateway) -> Arc<Slot> {
     let snapshot = gateway.engine.published.pin().snapshot.clone();
     let destinations = match &snapshot.listeners[0].front {
         Front::Http(http) => match &http.virtual_hosts[0].routes.iter().next().expect("a route").action {
@@ -21,7 +22,11 @@ fn usage(gateway: &Gateway) -> Usages {
         Front::Tcp(tcp) => &tcp.destinations,
         Front::Closed(why) => panic!("{why}"),
     };
-    destinations.list[0].slot.as_ref().unwrap().usage()
+    destinations.list[0].slot.clone().unwrap()
+}
+
+fn usage(gateway: &Gateway) -> Usages {
+    slot(gateway).usage()
 }
 
 /// Waits until the counts are as they should be.
@@ -301,4 +306,23 @@ async fn an_endpoint_that_answers_no_ping_is_left() {
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     drop(silent);
     until(&gateway, "it is closed", |u| u.connections.used == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_a_backend_that_is_gone_are_closed() {
+    for policy in ["{http: {maxRetries: 9}}", "{tcp: {maxConnections: 4}}"] {
+        let (address, mut connections) = backend().await;
+        let gateway = limited(&[address], "HTTP", policy, "");
+        let mut client = ask(&gateway, "/").await;
+        let mut lane = next(&mut connections).await;
+        lane.head().await;
+        lane.say(&answer("x")).await;
+        client.hear("\r\n\r\nx").await;
+        until(&gateway, "it is idle", |_| gateway.engine.upstream.idle() == 1).await;
+        gateway.engine.upstream.only(&[slot(&gateway)]);
+        assert_eq!(usage(&gateway).connections.used, 1, "{policy}: a route sends to it");
+        gateway.engine.upstream.only(&[]);
+        assert_eq!(usage(&gateway).connections.used, 0, "{policy}: none does");
+        assert_eq!(lane.rest().await, "");
+    }
 }
