@@ -174,8 +174,8 @@ mod tests {
         let taken = |names: &[&str]| stages.iter().filter(|stage| names.contains(&&*stage.name)).map(|stage| stage.bytes).sum::<isize>();
         for (names, of, count, most) in [
             (&["list services"][..], "Service of a cluster", 2 * size.services, 335),
-            (&["list endpointslices", "list pods"], "endpoint", size.endpoints(), 375),
-            (&["list virtualservices"], "VirtualService", size.routes, 1_600),
+            (&["list endpointslices", "list pods"], "endpoint", size.endpoints(), 290),
+            (&["list virtualservices"], "VirtualService", size.routes, 1_700),
             (&["join"], "endpoint", size.endpoints(), 145),
             (&["compile"], "route and its twenty endpoints", size.routes, 5_250),
         ] {
