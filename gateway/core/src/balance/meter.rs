@@ -14,9 +14,15 @@ pub(super) struct Meter {
 impl Meter {
     /// One more, unless the limit is reached; check and take are one step.
     pub(super) fn take(&self, limit: Option<u32>) -> bool {
-        let limit = limit.unwrap_or(u32::MAX);
-        let more = |used: u32| (used < limit).then_some(used + 1);
-        let Ok(before) = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) else { return false };
+        let before = match limit {
+            // Without a limit nothing has to be looked at first, and no worker ever takes a second turn.
+            None => self.used.fetch_add(1, Ordering::AcqRel),
+            Some(limit) => {
+                let more = |used: u32| (used < limit).then_some(used + 1);
+                let Ok(before) = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) else { return false };
+                before
+            }
+        };
         self.taken.fetch_add(1, Ordering::Relaxed);
         if before + 1 > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(before + 1, Ordering::Relaxed);
