@@ -1,19 +1,21 @@
 //! After any history of events the registry holds what one holds that was told the end of it, and its changes name all that differs.
 
+#[path = "../../tests/looked.rs"]
+mod looked;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
-use isthmus_config::bootstrap::Bootstrap;
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, ObjectRef};
 use isthmus_config::parse::parse;
 use isthmus_core::model::{Changes, Documents, World};
 use isthmus_discovery::kubernetes::{Interner, fact};
 use isthmus_discovery::source::{Fact, Partition, SourceId, Via};
-use isthmus_discovery::{Event, Registry, Settings};
+use isthmus_discovery::{Event, Registry};
 use proptest::prelude::*;
+
+use looked::{empty, look};
 
 const KINDS: [Kind; 7] = [Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::Namespace, Kind::WorkloadEntry, Kind::ServiceEntry];
 const BOOTSTRAP: &str = "
@@ -125,23 +127,6 @@ fn read(step: Step, cluster: &str) -> Fact {
     fact(parsed.documents.into_iter().next().expect("an object"), &mut Interner::default()).expect("a fact")
 }
 
-fn empty() -> Registry {
-    let (bootstrap, _) = Bootstrap::parse(BOOTSTRAP, Path::new("isthmus.yaml")).expect("isthmus.yaml");
-    Registry::new(Settings::load(&bootstrap).expect("settings").0)
-}
-
-/// Tells DNS's answers to every name that is asked for, as the resolver does.
-fn look(registry: &mut Registry) -> (Arc<World>, Changes) {
-    let (mut world, mut changes) = registry.world();
-    let names = registry.names().borrow().clone();
-    let answer: Arc<[IpAddr]> = Arc::from([IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])]);
-    registry.apply_all(names.iter().map(|name| Event::Resolved(name.clone(), answer.clone())));
-    let (now, later) = registry.world();
-    world = if later.is_empty() { world } else { now };
-    changes.merge(later);
-    (world, changes)
-}
-
 fn list<'a>(held: impl Iterator<Item = (&'a (&'static str, ObjectRef), &'a Fact)>) -> Vec<Event> {
     let every = || ["c1", "c2"].into_iter().flat_map(|c| KINDS.map(|k| partition(c, k)));
     let applied = held.map(|((cluster, object), fact)| Event::Apply(partition(cluster, object.kind), fact.clone()));
@@ -181,7 +166,7 @@ proptest! {
     #[test]
     fn incremental_is_from_nothing(steps in steps()) {
         let mut held: BTreeMap<(&'static str, ObjectRef), Fact> = BTreeMap::new();
-        let mut registry = empty();
+        let mut registry = empty(BOOTSTRAP);
         registry.apply_all(list(held.iter()));
         let mut world = look(&mut registry).0;
         for step in steps {
@@ -204,7 +189,7 @@ proptest! {
         }
         let (got, changes) = look(&mut registry);
         check_changes(&world, &got, &changes)?;
-        let mut anew = empty();
+        let mut anew = empty(BOOTSTRAP);
         anew.apply_all(list(held.iter()));
         let want = look(&mut anew).0;
         prop_assert_eq!(&got.gateway, &want.gateway);
@@ -229,7 +214,7 @@ fn an_object_told_again_keeps_the_allocation_that_others_hold() {
         let told = fact(parsed.documents.into_iter().next().expect("an object"), &mut Interner::default()).expect("a fact");
         Event::Apply(partition("c1", Kind::DestinationRule), told)
     };
-    let mut registry = empty();
+    let mut registry = empty(BOOTSTRAP);
     let at = || partition("c1", Kind::DestinationRule);
     registry.apply_all(KINDS.map(|kind| Event::Init(partition("c1", kind))).into_iter().chain([Event::Init(at()), told(), Event::InitDone(at())]));
     registry.apply_all(KINDS.map(|kind| Event::InitDone(partition("c1", kind))));

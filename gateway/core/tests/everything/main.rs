@@ -1,14 +1,13 @@
 //! After any history of all that is read, what is in force is what it would be had only the end of it been told: the way of
 //! production, from objects through the registry and the compiler to what is printed, reported and found by analysis.
 
+#[path = "../../../../tests/looked.rs"]
+mod looked;
 mod pools;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
-use isthmus_config::bootstrap::Bootstrap;
 use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, ObjectRef};
@@ -21,9 +20,10 @@ use isthmus_core::model::{Changes, World};
 use isthmus_core::snapshot::Dump;
 use isthmus_discovery::kubernetes::{Interner, fact};
 use isthmus_discovery::source::{Fact, Partition, SourceId, Via};
-use isthmus_discovery::{Event, Registry, Settings};
+use isthmus_discovery::{Event, Registry};
 use proptest::prelude::*;
 
+use looked::{empty, look};
 use pools::{MESHES, POOLS};
 
 const BOOTSTRAP: &str = "
@@ -151,23 +151,6 @@ impl Held {
     }
 }
 
-fn empty() -> Registry {
-    let (bootstrap, _) = Bootstrap::parse(BOOTSTRAP, Path::new("isthmus.yaml")).expect("isthmus.yaml");
-    Registry::new(Settings::load(&bootstrap).expect("settings").0)
-}
-
-/// Tells DNS's answers to every name that is asked for, as the resolver does.
-fn look(registry: &mut Registry) -> (Arc<World>, Changes) {
-    let (mut world, mut changes) = registry.world();
-    let names = registry.names().borrow().clone();
-    let answer: Arc<[IpAddr]> = Arc::from([IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])]);
-    registry.apply_all(names.iter().map(|name| Event::Resolved(name.clone(), answer.clone())));
-    let (now, later) = registry.world();
-    world = if later.is_empty() { world } else { now };
-    changes.merge(later);
-    (world, changes)
-}
-
 /// Everything that a user may see of it.
 fn told(registry: &Registry, world: &World, compiler: &Compiler) -> String {
     let line = |p: &Problem| {
@@ -193,7 +176,7 @@ proptest! {
     #[test]
     fn any_history_ends_where_nothing_would(full in any::<bool>(), history in steps()) {
         let mut held = if full { Held::full() } else { Held::new() };
-        let mut registry = empty();
+        let mut registry = empty(BOOTSTRAP);
         registry.apply_all(held.list());
         let mut compiler = Compiler::new(1);
         compiler.compile(&look(&mut registry).0, &Changes::everything()).publish_views();
@@ -204,7 +187,7 @@ proptest! {
             let (world, changes) = look(&mut registry);
             compiler.compile(&world, &changes).publish_views();
 
-            let mut anew = empty();
+            let mut anew = empty(BOOTSTRAP);
             anew.apply(Event::Mesh(held.mesh.clone()));
             if !held.member {
                 anew.apply(Event::Removed(partition("c2", Kind::Service).source));
