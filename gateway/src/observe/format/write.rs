@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName};
+use isthmus_core::model::Address;
 use isthmus_core::text::{ip, number, socket};
 
 use super::{Fact, Operator, Piece, Source};
@@ -71,7 +72,11 @@ fn with_value<R>(operator: &Operator, record: &Record<'_>, then: impl FnOnce(Val
         Fact::BytesReceived => then(Value::Number(record.received)),
         Fact::BytesSent => then(Value::Number(record.sent)),
         Fact::Duration => then(Value::Number(u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX))),
-        Fact::UpstreamHost => then(record.member.map_or(Value::Absent, |member| Value::Shown(member.address()))),
+        Fact::UpstreamHost => then(match record.member.map(|member| member.address()) {
+            None => Value::Absent,
+            Some(Address::Socket(address)) => Value::Socket(*address),
+            Some(address) => Value::Shown(address),
+        }),
         Fact::UpstreamCluster | Fact::UpstreamClusterRaw => then(bytes(record.backend)),
         Fact::UpstreamLocal => then(record.upstream_local.map_or(Value::Absent, Value::Socket)),
         Fact::DownstreamLocal => then(Value::Socket(record.local)),
@@ -89,15 +94,7 @@ pub(super) fn text(out: &mut Vec<u8>, pieces: &[Piece], record: &Record<'_>) {
             Piece::Literal(literal) => out.extend_from_slice(literal.as_bytes()),
             Piece::Value(operator, limit) => with_value(operator, record, |value| {
                 let before = out.len();
-                match value {
-                    Value::Absent => out.push(b'-'),
-                    Value::Bytes(value) => out.extend_from_slice(value),
-                    Value::Number(value) => out.extend_from_slice(&number(value)),
-                    Value::Address(value) => out.extend_from_slice(&ip(value)),
-                    Value::Socket(value) => out.extend_from_slice(&socket(value)),
-                    Value::Shown(shown) => show(out, shown),
-                    Value::Time(time) => timestamp(out, time),
-                }
+                plain(out, value);
                 if let Some(limit) = limit {
                     out.truncate(before + limit);
                 }
@@ -115,33 +112,27 @@ pub(super) fn json_value(out: &mut Vec<u8>, pieces: &[Piece], record: &Record<'_
     with_value(operator, record, |value| match value {
         Value::Absent => out.extend_from_slice(b"null"),
         Value::Bytes(value) => quoted(out, value),
-        Value::Number(value) => out.extend_from_slice(&number(value)),
+        Value::Number(_) => plain(out, value),
         // Addresses, flags and times hold nothing that JSON would escape.
-        Value::Address(value) => {
+        Value::Address(_) | Value::Socket(_) | Value::Shown(_) | Value::Time(_) => {
             out.push(b'"');
-            out.extend_from_slice(&ip(value));
-            out.push(b'"');
-        }
-        Value::Socket(value) => {
-            out.push(b'"');
-            out.extend_from_slice(&socket(value));
-            out.push(b'"');
-        }
-        Value::Shown(shown) => {
-            out.push(b'"');
-            show(out, shown);
-            out.push(b'"');
-        }
-        Value::Time(time) => {
-            out.push(b'"');
-            timestamp(out, time);
+            plain(out, value);
             out.push(b'"');
         }
     });
 }
 
-fn show(out: &mut Vec<u8>, value: &dyn std::fmt::Display) {
-    write!(out, "{value}").expect("a Vec takes every write");
+/// A value as text.
+fn plain(out: &mut Vec<u8>, value: Value<'_>) {
+    match value {
+        Value::Absent => out.push(b'-'),
+        Value::Bytes(value) => out.extend_from_slice(value),
+        Value::Number(value) => out.extend_from_slice(&number(value)),
+        Value::Address(value) => out.extend_from_slice(&ip(value)),
+        Value::Socket(value) => out.extend_from_slice(&socket(value)),
+        Value::Shown(shown) => write!(out, "{shown}").expect("a Vec takes every write"),
+        Value::Time(time) => timestamp(out, time),
+    }
 }
 
 /// A JSON string; bytes that are not UTF-8 become U+FFFD.
