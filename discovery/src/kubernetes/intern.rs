@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Labels, Origin};
-use isthmus_core::join::NamedPorts;
-use isthmus_core::model::{Kin, Port};
+use isthmus_core::model::{Kin, NamedPorts, Port};
 
 /// Texts and label sets in use. What nobody else holds any more is swept out when the number has doubled.
 #[derive(Debug, Default)]
@@ -73,8 +72,9 @@ impl Interner {
     }
 
     /// The shared form of what the replicas of a deployment have in common.
-    pub fn kin(&mut self, namespace: &Arc<str>, labels: &Labels, service_account: &Arc<str>) -> Arc<Kin> {
-        let kin = Kin { namespace: self.text(namespace), labels: self.labels(labels), service_account: self.text(service_account) };
+    pub fn kin(&mut self, namespace: &Arc<str>, labels: &Labels, service_account: &Arc<str>, ports: NamedPorts) -> Arc<Kin> {
+        let (namespace, service_account) = (self.text(namespace), self.text(service_account));
+        let kin = Kin { namespace, labels: self.labels(labels), service_account, ports: self.ports(ports) };
         if let Some(shared) = self.kins.get(&kin) {
             return shared.clone();
         }
@@ -106,7 +106,7 @@ mod tests {
         let labels = Labels::from([(Arc::from("app"), Arc::from("a"))]);
         let (one, two) = (interner.labels(&labels), interner.labels(&labels.clone()));
         assert!(Arc::ptr_eq(&one, &two));
-        let mut kin = || interner.kin(&"ns".into(), &labels, &"a".into());
+        let mut kin = || interner.kin(&"ns".into(), &labels, &"a".into(), NamedPorts::default());
         assert!(Arc::ptr_eq(&kin(), &kin()));
         for n in 0..10 * SMALL {
             interner.text(&Arc::from(n.to_string()));

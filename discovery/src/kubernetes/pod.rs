@@ -2,7 +2,8 @@
 
 use isthmus_config::kubernetes::Pod;
 use isthmus_config::object::Object;
-use isthmus_core::join::{NamedPort, PodFact};
+use isthmus_core::join::PodFact;
+use isthmus_core::model::NamedPort;
 
 use super::Interner;
 
@@ -14,13 +15,11 @@ pub(super) fn fact(object: &Object<Pod>, interner: &mut Interner) -> Option<PodF
     }
     let named = pod.ports.iter().filter(|p| !p.name.is_empty());
     let ports = named.map(|p| NamedPort { name: interner.text(&p.name), port: p.container_port }).collect();
-    let ports = interner.ports(ports);
     Some(PodFact {
         name: meta.name.clone(),
-        kin: interner.kin(&meta.namespace, &meta.labels, &pod.service_account_name),
+        kin: interner.kin(&meta.namespace, &meta.labels, &pod.service_account_name, ports),
         addresses: pod.ips.iter().filter_map(|ip| ip.parse().ok()).collect(),
         node: interner.text(&pod.node_name),
-        ports,
         ready: pod.ready == Some(true),
     })
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use isthmus_config::kubernetes::{EndpointSlice, SliceEndpoint as Written};
 use isthmus_config::object::{Kind, Object, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
-use isthmus_core::join::{Condition, NamedPort, SliceEndpoint, SliceFact};
+use isthmus_core::join::{Condition, SliceEndpoint, SliceFact};
+use isthmus_core::model::NamedPort;
 
 use super::Interner;
 

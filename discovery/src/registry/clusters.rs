@@ -9,49 +9,19 @@ use std::sync::Arc;
 use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, Labels, ObjectRef};
-use isthmus_core::join::{self, ByName, Cluster, Node, Pod, PodFact, ServiceFact, SliceFact};
+use isthmus_core::join::{self, Cluster, Node, Pod, PodFact, ServiceFact, SliceFact};
 use isthmus_core::model::Workload;
 use tracing::info;
 
 use super::Registry;
 use crate::source::Status;
 
-/// What is kept beside a cluster.
-#[derive(Clone, Debug)]
-pub(super) struct ClusterState {
-    /// The cluster while its first list is under way.
-    waiting: Option<Cluster>,
-    /// The service that each slice belongs to, by the slice's name.
-    service_by_slice: ByName<Arc<str>>,
-}
-
-impl ClusterState {
-    pub(super) fn new(id: ClusterId) -> Self {
-        Self { waiting: Some(Cluster::new(id)), service_by_slice: ByName::default() }
-    }
-
-    /// Namespace and name of a slice as they are held.
-    pub(super) fn slice(&self, namespace: &str, name: &str) -> Option<(&Arc<str>, &Arc<str>)> {
-        self.service_by_slice.key(namespace, name)
-    }
-
-    /// Namespace and name of every slice.
-    pub(super) fn slices(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
-        self.service_by_slice.iter().map(|(namespace, name, _)| (namespace, name))
-    }
-
-    /// The cluster while its first list is under way.
-    pub(super) fn waiting(&self) -> Option<&Cluster> {
-        self.waiting.as_ref()
-    }
-}
-
 impl Registry {
     /// The cluster, and whether the world shows it.
     pub(super) fn cluster(&mut self, id: &ClusterId) -> Option<(&mut Cluster, bool)> {
         match self.clusters.iter().position(|c| c.id == *id) {
             Some(shown) => self.clusters.get_mut(shown).map(|c| (c, true)),
-            None => self.states.get_mut(id)?.waiting.as_mut().map(|c| (c, false)),
+            None => self.waiting.get_mut(id).map(|c| (c, false)),
         }
     }
 
@@ -66,7 +36,7 @@ impl Registry {
         if self.partitions.iter().any(|((source, kind), p)| source.0 == *id && !is_listed(*kind, &p.status)) {
             return;
         }
-        let Some(mut cluster) = self.states.get_mut(id).and_then(|s| s.waiting.take()) else { return };
+        let Some(mut cluster) = self.waiting.remove(id) else { return };
         cluster.show();
         info!(cluster = %id, services = cluster.services().iter().count(), pods = cluster.pods().count(), "cluster listed");
         let rank = self.rank(id);
@@ -80,7 +50,7 @@ impl Registry {
     pub(super) fn hide(&mut self, id: &ClusterId) {
         self.touch_all();
         self.clusters.retain(|c| c.id != *id);
-        self.states.insert(id.clone(), ClusterState::new(id.clone()));
+        self.waiting.insert(id.clone(), Cluster::new(id.clone()));
     }
 
     fn show_workload_entries(&mut self, id: &ClusterId) {
@@ -150,28 +120,15 @@ impl Registry {
     }
 
     pub(super) fn take_slice(&mut self, id: &ClusterId, slice: &SliceFact) {
-        let (namespace, name, service) = (&slice.object.namespace, &slice.object.name, &slice.service);
-        let Some(state) = self.states.get_mut(id) else { return };
-        let before = state.service_by_slice.insert(namespace.clone(), name.clone(), service.clone());
-        // A slice may be handed from one service to another.
-        if let Some(other) = before.filter(|other| other != service) {
-            self.drop_slice_of(id, namespace, name, &other);
-        }
         let Some((cluster, shown)) = self.cluster(id) else { return };
-        if cluster.put_slice(slice) && shown {
-            self.touch(namespace, service);
-        }
+        let services = cluster.put_slice(slice);
+        services.iter().filter(|_| shown).for_each(|service| self.touch(&slice.object.namespace, service));
     }
 
     pub(super) fn drop_slice(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>) {
-        let Some(service) = self.states.get_mut(id).and_then(|s| s.service_by_slice.remove(namespace, name)) else { return };
-        self.drop_slice_of(id, namespace, name, &service);
-    }
-
-    fn drop_slice_of(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>, service: &Arc<str>) {
-        let Some((cluster, _)) = self.cluster(id) else { return };
-        if cluster.remove_slice(namespace, service, name) {
-            self.touch(namespace, service);
+        let Some((cluster, shown)) = self.cluster(id) else { return };
+        if let Some(service) = cluster.remove_slice(namespace, name).filter(|_| shown) {
+            self.touch(namespace, &service);
         }
     }
 
@@ -201,10 +158,11 @@ impl Registry {
     }
 
     /// Touches the services whose slices name the pod or hold its address, and the ServiceEntries that select it.
-    pub(super) fn touch_pod(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &Arc<str>, old: Option<&Pod>) {
+    pub(super) fn touch_pod(&mut self, id: &ClusterId, namespace: &Arc<str>, name: &str, old: Option<&Pod>) {
         let Some(cluster) = self.clusters.iter().find(|c| c.id == *id) else { return };
         let both = || old.into_iter().chain(cluster.pods().get(namespace, name));
-        let mut services: BTreeSet<(Arc<str>, Arc<str>)> = both().flat_map(|p| p.services()).map(|s| (namespace.clone(), s.clone())).collect();
+        let naming = cluster.services_naming(namespace, name).map(|service| (namespace.clone(), service.clone()));
+        let mut services: BTreeSet<(Arc<str>, Arc<str>)> = naming.collect();
         let addresses: Vec<IpAddr> = both().flat_map(|p| p.addresses.iter()).collect();
         services.extend(cluster.holding(&addresses));
         let labels: Vec<Labels> = both().map(|p| p.workload.labels().clone()).collect();

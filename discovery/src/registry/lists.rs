@@ -1,11 +1,15 @@
 //! What sources tell, partition by partition: lists, which replace what was known once they are complete, and what changes between them.
 //!
 //! A list is taken in place, and what it has not named goes at its end. The names of what is known are not kept twice: where one
-//! way alone tells Services, slices and pods, of which there are many, the facts themselves say which are known.
+//! way alone tells Services, slices and pods, of which there are many, the facts themselves say which are known, and a list keeps the
+//! numbers of slices and pods.
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{Kind, ObjectRef};
-use isthmus_core::join::Cluster;
+use isthmus_core::join::{Cluster, PodId, SliceId};
 
 use super::Registry;
 use super::known::Known;
@@ -21,7 +25,40 @@ pub(super) struct PartitionState {
     /// Its last list was read from disk.
     pub(super) from_disk: bool,
     /// While a list is under way: what it has named so far.
-    listing: Option<Known>,
+    listing: Option<Listing>,
+}
+
+/// Objects of one kind by what is held of them.
+#[derive(Clone, Debug, Default)]
+struct Listing {
+    names: Known,
+    slices: HashSet<SliceId>,
+    pods: HashSet<PodId>,
+}
+
+/// What is held of an object that is known.
+enum Held {
+    Name(ObjectRef),
+    Slice(SliceId),
+    Pod(PodId),
+}
+
+impl Listing {
+    fn insert(&mut self, held: Held) {
+        match held {
+            Held::Name(object) => self.names.insert(&object),
+            Held::Slice(id) => drop(self.slices.insert(id)),
+            Held::Pod(id) => drop(self.pods.insert(id)),
+        }
+    }
+
+    fn remove(&mut self, held: &Held) {
+        match held {
+            Held::Name(object) => self.names.remove(object),
+            Held::Slice(id) => drop(self.slices.remove(id)),
+            Held::Pod(id) => drop(self.pods.remove(id)),
+        }
+    }
 }
 
 impl PartitionState {
@@ -40,7 +77,7 @@ impl Registry {
             return;
         }
         state.generation = partition.generation;
-        state.listing = Some(Known::default());
+        state.listing = Some(Listing::default());
     }
 
     /// The partition's state, unless the event is late.
@@ -54,20 +91,15 @@ impl Registry {
             return;
         }
         let object = fact.reference();
-        // A name that is held already is held once.
-        let held = self.held(&partition.source, &object);
-        let in_facts = self.is_in_facts(&partition.source, partition.kind);
-        let Some(state) = self.partition(partition) else { return };
-        let name = held.as_ref().unwrap_or(&object);
-        if let Some(listing) = &mut state.listing {
-            listing.insert(name);
-        }
-        if !in_facts && held.is_none() {
-            state.known.insert(name);
+        if !self.is_in_facts(&partition.source, partition.kind)
+            && let Some(state) = self.partition(partition)
+        {
+            state.known.insert(&object);
         }
         if self.overlap.take(&partition.source, &fact) {
             self.put(&partition.source, fact);
         }
+        self.keep(partition, &object);
     }
 
     fn put(&mut self, source: &SourceId, fact: Fact) {
@@ -86,15 +118,14 @@ impl Registry {
         if self.partition(partition).is_none() {
             return;
         }
-        let was_known = self.held(&partition.source, object).is_some();
-        let Some(state) = self.partition(partition) else { return };
-        if let Some(listing) = &mut state.listing {
-            listing.remove(object);
+        let Some(held) = self.held(&partition.source, object) else { return };
+        if let Some(state) = self.partition(partition) {
+            if let Some(listing) = &mut state.listing {
+                listing.remove(&held);
+            }
+            state.known.remove(object);
         }
-        state.known.remove(object);
-        if was_known {
-            self.forget(&partition.source, object);
-        }
+        self.forget(&partition.source, object);
     }
 
     fn forget(&mut self, source: &SourceId, object: &ObjectRef) {
@@ -125,11 +156,11 @@ impl Registry {
         state.from_disk = partition.is_restored();
         let Some(listing) = state.listing.take() else { return };
         let (source, kind) = (&partition.source, partition.kind);
-        let gone = self.known(source, kind, |object| !listing.contains(object));
+        let gone = self.unlisted(source, kind, &listing);
         if !self.is_in_facts(source, kind)
             && let Some(state) = self.partition(partition)
         {
-            state.known = listing;
+            state.known = listing.names;
         }
         gone.iter().for_each(|object| self.forget(source, object));
         if was_lost {
@@ -138,19 +169,21 @@ impl Registry {
         self.show_if_listed(&source.0);
     }
 
+    /// A list names an object: if that is known, it stays.
     pub(super) fn keep(&mut self, partition: &Partition, object: &ObjectRef) {
+        if self.partition(partition).is_none_or(|state| state.listing.is_none()) {
+            return;
+        }
         let held = self.held(&partition.source, object);
-        if let Some(state) = self.partition(partition)
-            && let Some(listing) = &mut state.listing
-            && let Some(object) = held
-        {
-            listing.insert(&object);
+        let listing = self.partition(partition).and_then(|state| state.listing.as_mut());
+        if let Some((listing, held)) = listing.zip(held) {
+            listing.insert(held);
         }
     }
 
     /// Forgets all that a source has told of a kind.
     pub(super) fn end_partition(&mut self, source: &SourceId, kind: Kind) {
-        let all = self.known(source, kind, |_| true);
+        let all = self.unlisted(source, kind, &Listing::default());
         self.partitions.remove(&(source.clone(), kind));
         all.iter().for_each(|object| self.forget(source, object));
     }
@@ -161,19 +194,20 @@ impl Registry {
         matches!(kind, Kind::Service | Kind::EndpointSlice | Kind::Pod) && source.1 != Via::Overlay && !self.overlap.concerns(&source.0)
     }
 
-    /// An object that is known, by the names that are held.
-    fn held(&self, source: &SourceId, object: &ObjectRef) -> Option<ObjectRef> {
+    /// What is held of an object that is known.
+    fn held(&self, source: &SourceId, object: &ObjectRef) -> Option<Held> {
         let kind = object.kind;
         if !self.is_in_facts(source, kind) {
-            return self.partitions.get(&(source.clone(), kind))?.known.get(object);
+            return self.partitions.get(&(source.clone(), kind))?.known.get(object).map(Held::Name);
         }
-        let (namespace, name) = match kind {
-            Kind::EndpointSlice => self.states.get(&source.0)?.slice(&object.namespace, &object.name)?,
-            Kind::Pod => {
-                let workload = &self.facts_of(&source.0)?.pods().get(&object.namespace, &object.name)?.workload;
-                (workload.namespace(), &workload.name)
+        let cluster = self.facts_of(&source.0)?;
+        match kind {
+            Kind::EndpointSlice => cluster.find_slice(&object.namespace, &object.name).map(Held::Slice),
+            Kind::Pod => cluster.pods().find(&object.namespace, &object.name).map(Held::Pod),
+            Kind::Service => {
+                let (namespace, name) = cluster.services().key(&object.namespace, &object.name)?;
+                Some(Held::Name(ObjectRef::new(kind, namespace.clone(), name.clone())))
             }
-            Kind::Service => self.facts_of(&source.0)?.services().key(&object.namespace, &object.name)?,
             Kind::Gateway
             | Kind::VirtualService
             | Kind::DestinationRule
@@ -183,27 +217,31 @@ impl Registry {
             | Kind::EnvoyFilter
             | Kind::Node
             | Kind::Namespace
-            | Kind::Secret => return None,
-        };
-        Some(ObjectRef::new(kind, namespace.clone(), name.clone()))
+            | Kind::Secret => None,
+        }
     }
 
-    /// Those of a partition's known objects of which `which` is true.
-    fn known(&self, source: &SourceId, kind: Kind, which: impl Fn(&ObjectRef) -> bool) -> Vec<ObjectRef> {
+    /// A partition's known objects that a list has not named.
+    fn unlisted(&self, source: &SourceId, kind: Kind, listing: &Listing) -> Vec<ObjectRef> {
+        let unnamed = |object: &ObjectRef| !listing.names.contains(object);
         if !self.is_in_facts(source, kind) {
             let state = self.partitions.get(&(source.clone(), kind));
-            return state.into_iter().flat_map(|state| state.known.objects(kind)).filter(which).collect();
+            return state.into_iter().flat_map(|state| state.known.objects(kind)).filter(unnamed).collect();
         }
-        let (cluster, state) = (self.facts_of(&source.0), self.states.get(&source.0));
-        let services = cluster.filter(|_| kind == Kind::Service).into_iter().flat_map(|c| c.services().iter());
-        let pods = cluster.filter(|_| kind == Kind::Pod).into_iter().flat_map(|c| c.pods().iter());
-        let slices = state.filter(|_| kind == Kind::EndpointSlice).into_iter().flat_map(|s| s.slices());
-        let names = services.map(|(namespace, name, _)| (namespace, name));
-        let names = names.chain(pods.map(|pod| (pod.workload.namespace(), &pod.workload.name))).chain(slices);
-        names.map(|(namespace, name)| ObjectRef::new(kind, namespace.clone(), name.clone())).filter(which).collect()
+        let Some(cluster) = self.facts_of(&source.0) else { return Vec::new() };
+        let named = |namespace: &Arc<str>, name: Arc<str>| ObjectRef::new(kind, namespace.clone(), name);
+        if kind == Kind::Pod {
+            let unnamed = cluster.pods().numbered().filter(|(id, _)| !listing.pods.contains(id));
+            unnamed.map(|(_, pod)| named(pod.workload.namespace(), (*pod.workload.name).into())).collect()
+        } else if kind == Kind::EndpointSlice {
+            let unnamed = cluster.all_slices().filter(|(id, _)| !listing.slices.contains(id));
+            unnamed.map(|(_, slice)| (*slice.object).clone()).collect()
+        } else {
+            cluster.services().iter().map(|(namespace, name, _)| named(namespace, name.clone())).filter(unnamed).collect()
+        }
     }
 
     fn facts_of(&self, id: &ClusterId) -> Option<&Cluster> {
-        self.clusters.iter().find(|c| c.id == *id).or_else(|| self.states.get(id)?.waiting())
+        self.clusters.iter().find(|c| c.id == *id).or_else(|| self.waiting.get(id))
     }
 }

@@ -38,7 +38,6 @@ use crate::probe::{Entry, Targets};
 use crate::settings::Settings;
 use crate::source::{Event, SourceId, Status};
 
-use clusters::ClusterState;
 use copies::Copies;
 use followed::Followed;
 use lists::PartitionState;
@@ -61,8 +60,8 @@ pub struct Registry {
     mesh: Mesh,
     /// Clusters that have been listed, the config cluster first, then as configured (M-1).
     clusters: Vec<Cluster>,
-    /// What is kept beside each cluster, listed or not.
-    states: BTreeMap<ClusterId, ClusterState>,
+    /// Clusters whose first list is under way.
+    waiting: BTreeMap<ClusterId, Cluster>,
     partitions: BTreeMap<(SourceId, Kind), PartitionState>,
     overlap: Overlap,
     copies: Copies,
@@ -105,7 +104,7 @@ impl Registry {
             mesh: settings.mesh.clone(),
             gateway: settings.gateway.clone(),
         };
-        let states = settings.clusters.iter().map(|id| (id.clone(), ClusterState::new(id.clone()))).collect();
+        let waiting = settings.clusters.iter().map(|id| (id.clone(), Cluster::new(id.clone()))).collect();
         let overlap = Overlap::new(&settings);
         let told_of_mesh = settings.mesh_source().map(|source| (source, settings.mesh_warnings.clone())).filter(|(_, told)| !told.is_empty());
         Self {
@@ -113,7 +112,7 @@ impl Registry {
             settings,
             mesh,
             clusters: Vec::new(),
-            states,
+            waiting,
             partitions: BTreeMap::new(),
             overlap,
             copies: Copies::default(),
@@ -267,7 +266,7 @@ impl Registry {
         } else {
             self.secret_events.add += 1;
             info!(%cluster, "member joined");
-            self.states.entry(cluster.clone()).or_insert_with(|| ClusterState::new(cluster.clone()));
+            self.waiting.entry(cluster.clone()).or_insert_with(|| Cluster::new(cluster.clone()));
             self.settings.clusters.push(cluster);
         }
     }

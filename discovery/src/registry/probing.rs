@@ -64,7 +64,7 @@ impl Registry {
 
     /// The same of all entries of a namespace.
     pub(super) fn aim_all(&mut self, namespace: &Arc<str>) {
-        let waiting = self.states.values().filter_map(|state| state.waiting());
+        let waiting = self.waiting.values();
         let in_cluster = self.clusters.iter().chain(waiting);
         let here = in_cluster.flat_map(|c| c.workload_entries.within(namespace).map(|(name, _)| (c.id.clone(), name.clone())));
         let entries: BTreeSet<(ClusterId, Arc<str>)> = here.collect();

@@ -36,8 +36,8 @@ impl Registry {
 
 /// One for each slice that belongs to a Service which its cluster does not have.
 fn without_service(cluster: &Cluster) -> impl Iterator<Item = Problem> {
-    cluster.slices_alone().map(|(service, slice)| {
-        let message = format!("not used: there is no Service {service} in {}", cluster.id);
+    cluster.slices_alone().map(|slice| {
+        let message = format!("not used: there is no Service {} in {}", slice.service, cluster.id);
         Problem { object: Some((*slice.object).clone()), ..Problem::new(Severity::Info, "ISM0210", message) }
     })
 }

@@ -12,7 +12,7 @@ fn records_stay_small() {
     let rows = [
         ("Endpoint", size_of::<Endpoint>(), 80),
         ("Workload", size_of::<Workload>(), 32),
-        ("Kin", size_of::<Kin>(), 40),
+        ("Kin", size_of::<Kin>(), 48),
         ("Place", size_of::<Place>(), 64),
         ("Member", size_of::<Member>(), 16),
         ("EndpointState", size_of::<EndpointState>(), 32),

@@ -15,7 +15,7 @@ struct Standing {
     /// How many endpoints hold the address.
     holders: u32,
     /// Namespace and name of the pods there, in order.
-    pods: Vec<(Arc<str>, Arc<str>)>,
+    pods: Vec<(Arc<str>, Box<str>)>,
 }
 
 impl Alone {
@@ -39,7 +39,7 @@ impl Alone {
         self.0.contains_key(&address)
     }
     /// The first pod by name that stands at an address.
-    pub(super) fn first(&self, address: IpAddr) -> Option<&(Arc<str>, Arc<str>)> {
+    pub(super) fn first(&self, address: IpAddr) -> Option<&(Arc<str>, Box<str>)> {
         self.0.get(&address)?.pods.first()
     }
     pub(super) fn arrive(&mut self, pod: &Pod) {

@@ -1,4 +1,4 @@
-//! Everything known of one cluster, and what of it names what: services their slices, slices their pods.
+//! Everything known of one cluster, and what of it names what: slices their services and pods.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,8 +12,8 @@ use super::alone::Alone;
 use super::by_name::ByName;
 use super::facts::{Namespace, Node, ServiceFact};
 use super::places::Places;
-use super::pods::{Names, Pod, Pods};
-use super::slices::{Slice, SliceFact};
+use super::pods::{Pod, Pods};
+use super::slices::{Slice, SliceFact, SliceId, Slices};
 use crate::model::Workload;
 
 /// Everything known of one cluster.
@@ -24,7 +24,7 @@ pub struct Cluster {
     services: ByName<Arc<ServiceFact>>,
     /// Services that name a network in their labels (M-33).
     labelled: BTreeSet<(Arc<str>, Arc<str>)>,
-    slices: ByName<Vec<Slice>>,
+    slices: Slices,
     /// The services that slices name and that are none, so that telling them does not look at every slice.
     missing: BTreeSet<(Arc<str>, Arc<str>)>,
     pods: Pods,
@@ -76,88 +76,89 @@ impl Cluster {
     pub fn remove_service(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Option<Arc<ServiceFact>> {
         let key = (namespace.clone(), name.clone());
         self.labelled.remove(&key);
-        if self.slices.get(namespace, name).is_some() {
+        if self.slices.of(namespace, name).next().is_some() {
             self.missing.insert(key);
         }
         self.services.remove(namespace, name)
     }
 
+    /// The number of an EndpointSlice.
+    pub fn find_slice(&self, namespace: &str, name: &str) -> Option<SliceId> {
+        self.slices.find(namespace, name)
+    }
+
+    /// All EndpointSlices with their numbers.
+    pub fn all_slices(&self) -> impl Iterator<Item = (SliceId, &Slice)> {
+        self.slices.iter()
+    }
+
     /// The EndpointSlices of a service, by name.
-    pub fn slices(&self, namespace: &str, service: &str) -> &[Slice] {
-        self.slices.get(namespace, service).map_or(&[], |all| all)
+    pub fn slices(&self, namespace: &str, service: &str) -> Vec<&Slice> {
+        let mut all: Vec<&Slice> = self.slices.of(namespace, service).collect();
+        all.sort_unstable_by_key(|slice| &slice.object.name);
+        all
     }
 
-    /// The EndpointSlices whose Service does not exist, each with that Service's name.
-    pub fn slices_alone(&self) -> impl Iterator<Item = (&Arc<str>, &Slice)> {
-        self.missing.iter().flat_map(|(namespace, service)| self.slices(namespace, service).iter().map(move |slice| (service, slice)))
+    /// The EndpointSlices whose Service does not exist.
+    pub fn slices_alone(&self) -> impl Iterator<Item = &Slice> {
+        self.missing.iter().flat_map(|(namespace, service)| self.slices(namespace, service))
     }
 
-    /// Puts a slice in place among those of its service. False where nothing differs.
-    pub fn put_slice(&mut self, fact: &SliceFact) -> bool {
-        let (namespace, service) = (&fact.object.namespace, &fact.service);
-        let own = self.slices(namespace, service);
-        let place = own.binary_search_by(|s| s.object.name.cmp(&fact.object.name));
-        if place.is_ok_and(|place| own.get(place).is_some_and(|old| old.is(fact, &self.pods))) {
-            return false;
-        }
-        if self.services.get(namespace, service).is_none() {
-            self.missing.insert((namespace.clone(), service.clone()));
+    /// Puts a slice in place, and returns the services that it differs for: its own, and the one that it was of before. None where
+    /// nothing differs.
+    pub fn put_slice(&mut self, fact: &SliceFact) -> Vec<Arc<str>> {
+        let (namespace, name) = (&fact.object.namespace, &fact.object.name);
+        let old = self.slices.find(namespace, name).and_then(|id| self.slices.at(id));
+        if old.is_some_and(|old| old.is(fact, &self.pods)) {
+            return Vec::new();
         }
         // What is new is named and held before what is old is let go: what stays keeps its number.
-        let alone = Names::from([service.clone()]);
-        let slice = Slice::new(fact, |pod| self.pods.name_for(namespace, pod, &alone));
+        let id = self.slices.number(namespace, name);
+        let slice = Slice::new(fact, |pod| self.pods.name_for(namespace, pod, id));
         let unheard = slice.podless().filter(|address| self.alone.hold(*address)).count() > 0;
-        if slice.podless().next().is_some() {
-            self.podless.insert((namespace.clone(), service.clone()));
+        let mut services = vec![fact.service.clone()];
+        if slice.has_podless() {
+            self.podless.insert((namespace.clone(), fact.service.clone()));
         }
-        let all = self.slices.entry(namespace.clone(), service.clone());
-        let old = match place {
-            Ok(place) => all.get_mut(place).map(|old| std::mem::replace(old, slice)),
-            Err(place) => {
-                all.reserve_exact(1);
-                all.insert(place, slice);
-                None
-            }
-        };
-        if let Some(old) = old {
-            self.let_go(namespace, service, &old, place.unwrap_or_default());
+        if let Some(old) = self.slices.put(slice) {
+            self.let_go(id, &old);
+            services.extend(Some(old.service).filter(|other| *other != fact.service));
+        }
+        if self.services.get(namespace, &fact.service).is_none() {
+            self.missing.insert((namespace.clone(), fact.service.clone()));
         }
         if unheard && self.listed {
             self.look_for_pods();
         }
-        true
+        services
     }
 
-    /// Takes a slice out of a service's. False where it is not there.
-    pub fn remove_slice(&mut self, namespace: &Arc<str>, service: &Arc<str>, name: &str) -> bool {
-        let Some(all) = self.slices.get_mut(namespace, service) else { return false };
-        let Ok(place) = all.binary_search_by(|s| (*s.object.name).cmp(name)) else { return false };
-        let old = all.remove(place);
-        if all.is_empty() {
-            self.slices.remove(namespace, service);
-            self.missing.remove(&(namespace.clone(), service.clone()));
-        }
-        self.let_go(namespace, service, &old, place);
-        true
+    /// Takes a slice out and returns the service that it was of.
+    pub fn remove_slice(&mut self, namespace: &str, name: &str) -> Option<Arc<str>> {
+        let id = self.slices.find(namespace, name)?;
+        let old = self.slices.remove(namespace, name)?;
+        self.let_go(id, &old);
+        Some(old.service)
     }
 
-    /// Forgets what only a slice has named that is gone from a place, and lets go of what it has held. What stands there now is
-    /// looked at first, and the others only for what it does not name: a list of a service's slices costs as much as it is long.
-    fn let_go(&mut self, namespace: &Arc<str>, service: &Arc<str>, old: &Slice, place: usize) {
-        let all = self.slices.get(namespace, service).map_or(&[][..], |all| all);
-        let (before, from) = all.split_at(place.min(all.len()));
-        let mut gone: BTreeSet<_> = old.pods().collect();
-        for id in from.iter().chain(before).flat_map(Slice::pods) {
-            if gone.is_empty() {
-                break;
-            }
-            gone.remove(&id);
-        }
-        if old.podless().next().is_some() && all.iter().all(|slice| slice.podless().next().is_none()) {
-            self.podless.remove(&(namespace.clone(), service.clone()));
-        }
-        gone.into_iter().for_each(|id| self.pods.forget_for(id, service));
+    /// Forgets what a slice that is gone or replaced has named and held, and its service where that was the last of it.
+    fn let_go(&mut self, id: SliceId, old: &Slice) {
+        let key = (old.object.namespace.clone(), old.service.clone());
+        let now = self.slices.find(&key.0, &old.object.name).and_then(|id| self.slices.at(id));
+        let named: BTreeSet<_> = now.into_iter().flat_map(Slice::pods).collect();
+        old.pods().filter(|pod| !named.contains(pod)).for_each(|pod| self.pods.forget_for(pod, id));
         old.podless().for_each(|address| self.alone.release(address));
+        if old.has_podless() && !self.slices.of(&key.0, &key.1).any(Slice::has_podless) {
+            self.podless.remove(&key);
+        }
+        if self.slices.of(&key.0, &key.1).next().is_none() {
+            self.missing.remove(&key);
+        }
+    }
+
+    /// The services of a namespace whose slices name a pod, be it known or not.
+    pub fn services_naming(&self, namespace: &str, pod: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.pods.slices(namespace, pod).filter_map(|id| self.slices.at(id)).map(|slice| &slice.service)
     }
 
     /// Namespace and name of the services whose slices hold addresses that name no pod.
@@ -171,7 +172,7 @@ impl Cluster {
         if held.is_empty() {
             return BTreeSet::new();
         }
-        let holds = |(ns, name): &&(Arc<str>, Arc<str>)| self.slices(ns, name).iter().flat_map(Slice::podless).any(|a| held.contains(&a));
+        let holds = |(ns, name): &&(Arc<str>, Arc<str>)| self.slices.of(ns, name).flat_map(Slice::podless).any(|a| held.contains(&a));
         self.podless.iter().filter(holds).cloned().collect()
     }
 
@@ -197,16 +198,14 @@ impl Cluster {
         self.pods.iter().for_each(|pod| self.alone.arrive(pod));
     }
 
-    /// Puts a pod in place and returns the one that it was before, whose services it takes over.
+    /// Puts a pod in place and returns the one that it was before, whose slices it takes over.
     pub fn put_pod(&mut self, pod: Pod) -> Option<Pod> {
-        let (namespace, name) = (pod.workload.namespace().clone(), pod.workload.name.clone());
+        let now = pod.clone();
         let old = self.pods.insert(pod);
         if let Some(old) = &old {
             self.alone.leave(old);
         }
-        if let Some(pod) = self.pods.get(&namespace, &name) {
-            self.alone.arrive(pod);
-        }
+        self.alone.arrive(&now);
         old
     }
 

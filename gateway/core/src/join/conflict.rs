@@ -68,8 +68,8 @@ fn lost(cluster: &Cluster, first: &ServiceFact, other: &ServiceFact) -> (Vec<Str
     let mut count = 0;
     for slice in cluster.slices(&other.namespace, &other.name) {
         let lost: Vec<&Arc<str>> = slice.ports.iter().map(|port| &port.name).filter(|name| has(other, name) && !has(first, name)).collect();
-        if !lost.is_empty() && !slice.endpoints.is_empty() {
-            count += slice.endpoints.len();
+        if !lost.is_empty() && slice.count() > 0 {
+            count += slice.count();
             found.extend(lost.into_iter().cloned());
         }
     }

@@ -12,10 +12,9 @@ use isthmus_config::object::{Kind, ObjectRef};
 
 use super::cluster::Cluster;
 use super::facts::{Facts, ServiceFact};
-use super::pods::NamedPort;
 use super::slices::Held;
 use super::{locality, network, service_entry};
-use crate::model::{Address, Distribution, Endpoint, ExportTo, Kin, Place, Resolution, Service, ServiceKind, Unmet, Workload};
+use crate::model::{Address, Distribution, Endpoint, ExportTo, Kin, NamedPort, Place, Resolution, Service, ServiceKind, Unmet, Workload};
 
 /// A service and its endpoints, of all ports, in a stable order.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,9 +121,9 @@ fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, na
     let mut seen = HashSet::new();
     let mut podless = Podless { facts, cluster, namespace: &service.namespace, by_network: BTreeMap::new() };
     for slice in slices {
-        for (place, endpoint) in slice.endpoints.iter().enumerate() {
+        for (place, endpoint) in slice.endpoints().enumerate() {
             let Some(health) = endpoint.condition.health(own.persistent_session) else { continue };
-            let Some(workload) = workload_behind(cluster, endpoint, &mut podless) else { continue };
+            let Some(workload) = workload_behind(cluster, &endpoint, &mut podless) else { continue };
             // An endpoint runs where its pod does; one without a pod where its slice says.
             let node = if endpoint.pod.is_some() { Some(&**workload.node()).filter(|node| !node.is_empty()) } else { slice.node(place) };
             if own.node_local && (facts.node.is_none() || facts.node != node) {

@@ -279,9 +279,9 @@ fn at(ip: Option<IpAddr>, port: u16) -> Address {
 /// A selected pod: its named container port plays the part of `ports` (S-7).
 fn add_pod(pod: &Pod, ports: &[&ServicePort], out: &mut Vec<Endpoint>) {
     let Some(ip) = pod.addresses.first() else { return };
-    let source = Arc::new(ObjectRef::new(Kind::Pod, pod.workload.namespace().clone(), pod.workload.name.clone()));
+    let source = Arc::new(ObjectRef::new(Kind::Pod, pod.workload.namespace().clone(), &*pod.workload.name));
     for port in ports {
-        let own = pod.ports.iter().find(|c| *c.name == *port.name).map(|c| u32::from(c.port));
+        let own = pod.workload.kin.ports.iter().find(|c| *c.name == *port.name).map(|c| u32::from(c.port));
         let Ok(number) = u16::try_from(own.unwrap_or(if port.target_port > 0 { port.target_port } else { port.number })) else { continue };
         out.push(Endpoint {
             address: Address::Socket(SocketAddr::new(ip, number)),
@@ -308,14 +308,14 @@ fn selected_entries<'a>(
 /// An entry that fails its group's probe is known, and gets no traffic (M-13).
 fn told_by_entry(facts: &Facts<'_>, cluster: &Cluster, entry: &Object<WorkloadEntry>) -> Told {
     let fails = cluster.failing.get(&entry.meta.namespace, &entry.meta.name).is_some();
-    let workload = workload(facts, cluster, &entry.spec, &labels(entry), entry.meta.name.clone(), &entry.meta.namespace);
+    let workload = workload(facts, cluster, &entry.spec, &labels(entry), &entry.meta.name, &entry.meta.namespace);
     let health = if fails { Health::Unhealthy } else { Health::Healthy };
     Told { workload: Arc::new(workload), source: Arc::new(entry_reference(entry)), health }
 }
 
 fn told_inline(facts: &Facts<'_>, namespace: &Arc<str>, endpoint: &WorkloadEntry, source: &ObjectRef) -> Told {
     let workload = match facts.clusters.first() {
-        Some(cluster) => workload(facts, cluster, endpoint, &endpoint.labels, Arc::from(""), namespace),
+        Some(cluster) => workload(facts, cluster, endpoint, &endpoint.labels, "", namespace),
         None => {
             let labels = Arc::new(endpoint.labels.clone());
             Workload::new("", Kin { namespace: namespace.clone(), labels, ..Kin::default() }, Place::default())
@@ -325,7 +325,7 @@ fn told_inline(facts: &Facts<'_>, namespace: &Arc<str>, endpoint: &WorkloadEntry
 }
 
 /// Only an entry's own `network` decides how it is reached; where it has none, the label names its cluster's (M-32).
-fn workload(facts: &Facts<'_>, cluster: &Cluster, spec: &WorkloadEntry, own: &Labels, name: Arc<str>, namespace: &Arc<str>) -> Workload {
+fn workload(facts: &Facts<'_>, cluster: &Cluster, spec: &WorkloadEntry, own: &Labels, name: &str, namespace: &Arc<str>) -> Workload {
     let mut labels = own.clone();
     if spec.network.is_empty() {
         let fallback = network::of_cluster(spec.address.parse().ok(), cluster, facts.mesh);
@@ -334,7 +334,7 @@ fn workload(facts: &Facts<'_>, cluster: &Cluster, spec: &WorkloadEntry, own: &La
         }
     }
     let service_account = Arc::from(spec.service_account.as_str());
-    let kin = Kin { namespace: namespace.clone(), labels: Arc::new(labels), service_account };
+    let kin = Kin { namespace: namespace.clone(), labels: Arc::new(labels), service_account, ..Kin::default() };
     let locality = locality::of_entry(&spec.locality, own);
     let place = Place { cluster: cluster.id.clone(), network: Network::from(spec.network.as_str()), locality, ..Place::default() };
     Workload::new(name, kin, place)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use isthmus_config::name::{ClusterId, Locality, Network};
 use isthmus_config::object::{Labels, ObjectRef};
 
-use super::{Gateways, Passage};
+use super::{Gateways, NamedPorts, Passage};
 
 /// Where to dial.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +56,7 @@ pub enum Health {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Workload {
     /// Its name, such as `reviews-v1-0`; "" where there is none.
-    pub name: Arc<str>,
+    pub name: Box<str>,
     /// What it is one of.
     pub kin: Arc<Kin>,
     /// Where it runs.
@@ -72,6 +72,8 @@ pub struct Kin {
     pub labels: Arc<Labels>,
     /// The service account, or "".
     pub service_account: Arc<str>,
+    /// Named ports of their containers (S-7).
+    pub ports: NamedPorts,
 }
 
 /// What workloads of one node have in common.
@@ -102,7 +104,7 @@ pub const HOSTNAME: &str = "kubernetes.io/hostname";
 
 impl Workload {
     /// A workload that shares nothing with others.
-    pub fn new(name: impl Into<Arc<str>>, kin: Kin, place: Place) -> Self {
+    pub fn new(name: impl Into<Box<str>>, kin: Kin, place: Place) -> Self {
         Self { name: name.into(), kin: Arc::new(kin), place: Arc::new(place) }
     }
 

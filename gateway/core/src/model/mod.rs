@@ -4,6 +4,7 @@
 //! endpoints are separate records: an endpoint change leaves the service (its ports) untouched, and with it every route.
 
 mod endpoint;
+mod named_ports;
 mod objects;
 mod passage;
 mod protocol;
@@ -12,6 +13,7 @@ mod shards;
 mod world;
 
 pub use endpoint::{Address, CLUSTER, Endpoint, HOSTNAME, Health, Kin, NETWORK, Place, REGION, SUBZONE, Workload, ZONE};
+pub use named_ports::{NamedPort, NamedPorts};
 pub use objects::Objects;
 pub use passage::{Gateways, NetworkGateway, Passage, TLS_MODE};
 pub use protocol::Protocol;
