@@ -23,5 +23,5 @@ pub(crate) fn endpoint(last: u8) -> Endpoint {
 pub(crate) fn slot(host: &str, policy: BackendPolicy, line: &Line, endpoints: Vec<Endpoint>) -> Arc<Slot> {
     let key = BackendKey { host: host.into(), port: 80, subset: "".into() };
     let endpoints: Vec<Arc<Endpoint>> = endpoints.into_iter().map(Arc::new).collect();
-    Arc::new(Slot::new(key, view(policy, line, &endpoints.iter().collect::<Vec<_>>(), None, 0)))
+    Arc::new(Slot::new(key, view(&policy.into(), &Arc::new(line.clone()), &endpoints.iter().collect::<Vec<_>>(), None, 0)))
 }

@@ -23,7 +23,7 @@ pub(crate) struct Ward {
 #[derive(Debug)]
 struct Case {
     slot: Weak<Slot>,
-    member: Arc<Member>,
+    member: Member,
     backoff: Backoff,
     stay: EjectionTold,
     standing: Standing,

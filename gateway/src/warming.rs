@@ -87,7 +87,7 @@ mod tests {
 
     fn shown(slot: &Slot, endpoints: &[u8], policy: BackendPolicy) {
         let endpoints: Vec<Arc<Endpoint>> = endpoints.iter().map(|i| endpoint(*i).into()).collect();
-        let fresh = view(policy, &Line::default(), &endpoints.iter().collect::<Vec<_>>(), Some(&slot.view.load()), 0);
+        let fresh = view(&policy.into(), &Arc::<Line>::default(), &endpoints.iter().collect::<Vec<_>>(), Some(&slot.view.load()), 0);
         slot.show(Arc::new(fresh));
     }
 

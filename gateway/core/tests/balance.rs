@@ -36,13 +36,13 @@ fn endpoints(texts: &[&str]) -> Vec<Arc<Endpoint>> {
     texts.iter().enumerate().map(|(i, text)| endpoint(i, text)).collect()
 }
 
-fn line(setting: Setting, outlier: Option<OutlierPolicy>) -> Line {
+fn line(setting: Setting, outlier: Option<OutlierPolicy>) -> Arc<Line> {
     let stand = Stand { locality: "r1/z1".into(), ..Stand::default() };
-    Line { setting: Arc::new(setting), stand: Arc::new(stand), outlier: outlier.map(Arc::new) }
+    Arc::new(Line { setting: Arc::new(setting), stand: Arc::new(stand), outlier: outlier.map(Arc::new) })
 }
 
-fn made(lb: Lb, line: &Line, endpoints: &[Arc<Endpoint>]) -> View {
-    view(BackendPolicy { lb, ..BackendPolicy::default() }, line, &endpoints.iter().collect::<Vec<_>>(), None, 0)
+fn made(lb: Lb, line: &Arc<Line>, endpoints: &[Arc<Endpoint>]) -> View {
+    view(&Arc::new(BackendPolicy { lb, ..BackendPolicy::default() }), line, &endpoints.iter().collect::<Vec<_>>(), None, 0)
 }
 
 fn failover() -> Setting {
@@ -61,7 +61,7 @@ fn picked(view: &View, seed: u64) -> Vec<usize> {
     for _ in 0..PICKS {
         let hash = view.policy.lb.hashes().then(|| rng.next_u64());
         let picked = view.pick(hash, &[], Ledger::Live, &mut rng).expect("somebody");
-        let at = view.members.iter().position(|m| Arc::ptr_eq(m, &picked.member)).expect("of the view");
+        let at = view.members.iter().position(|m| m.is(&picked.member)).expect("of the view");
         counts[at] += 1;
     }
     counts
@@ -161,10 +161,11 @@ fn hashes_share_as_their_tables_do() {
 fn warm_up_and_trial_have_their_shares() {
     for (seed, lb) in (1u64..).zip(DRAWN) {
         let all = endpoints(&["r1/z1 1", "r1/z1 1", "r1/z1 2"]);
-        let policy = BackendPolicy { lb, warm_up: Some(WarmUp::new(std::time::Duration::from_secs(60), 25.0, 1.0)), ..BackendPolicy::default() };
-        let first = view(policy, &line(Setting::Off, None), &all[..2].iter().collect::<Vec<_>>(), None, 0);
+        let warm_up = Some(WarmUp::new(std::time::Duration::from_secs(60), 25.0, 1.0));
+        let policy = Arc::new(BackendPolicy { lb, warm_up, ..BackendPolicy::default() });
+        let first = view(&policy, &line(Setting::Off, None), &all[..2].iter().collect::<Vec<_>>(), None, 0);
         first.members.iter().for_each(|m| m.state.warm_to(10_000));
-        let second = view(policy, &line(Setting::Off, None), &all.iter().collect::<Vec<_>>(), Some(&first), 0);
+        let second = view(&policy, &line(Setting::Off, None), &all.iter().collect::<Vec<_>>(), Some(&first), 0);
         let want = if lb == Lb::Random { [1.0 / 3.0; 3] } else { [0.4, 0.4, 0.2] };
         second.odds().iter().zip(want).for_each(|(odds, want)| assert!((odds - want).abs() < 1e-9, "{lb:?}"));
         holds(&format!("{lb:?}"), &picked(&second, seed), &second.odds());
@@ -178,7 +179,7 @@ fn least_request_looks_at_all_of_a_few() {
     let busy: Vec<_> = [0, 0, 1, 2, 3].iter().map(|i| view.members[*i].state.enter()).collect();
     for _ in 0..1000 {
         let picked = view.pick(None, &[], Ledger::Live, &mut rng).expect("somebody");
-        assert!(Arc::ptr_eq(&picked.member, &view.members[4]), "the only idle one");
+        assert!(picked.member.is(&view.members[4]), "the only idle one");
     }
     drop(busy);
     let busy: Vec<_> = [0, 1, 1].iter().map(|i| view.members[*i].state.enter()).collect();
@@ -191,7 +192,7 @@ fn least_request_looks_at_all_of_a_few() {
     let mut counts = [0.0; 3];
     for _ in 0..10_000 {
         let picked = view.pick(None, &[], Ledger::Live, &mut rng).expect("somebody");
-        counts[view.members.iter().position(|m| Arc::ptr_eq(m, &picked.member)).expect("of the view")] += 1.0;
+        counts[view.members.iter().position(|m| m.is(&picked.member)).expect("of the view")] += 1.0;
         running.push_back(picked.member.state.enter());
         if running.len() == 4 {
             running.pop_front();
@@ -207,15 +208,15 @@ fn readiness_and_ejection_fail_over_alike() {
     let outlier = OutlierPolicy { max_percent: 100, consecutive_5xx: 1, ..outlier() };
     let line = line(failover(), Some(outlier));
     let all = endpoints(&["r1/z1 1", "r2/z1 1"]);
-    let policy = BackendPolicy { lb: Lb::RoundRobin, ..BackendPolicy::default() };
-    let slot = slot_of(view(policy, &line, &all.iter().collect::<Vec<_>>(), None, 0));
+    let policy = Arc::new(BackendPolicy { lb: Lb::RoundRobin, ..BackendPolicy::default() });
+    let slot = slot_of(view(&policy, &line, &all.iter().collect::<Vec<_>>(), None, 0));
     assert_eq!(slot.view.load().odds(), [1.0, 0.0]);
     // Not ready: gone, and the next priority is the first of those left.
-    let without = view(policy, &line, &[&all[1]], Some(&slot.view.load()), 0);
+    let without = view(&policy, &line, &[&all[1]], Some(&slot.view.load()), 0);
     assert_eq!(without.odds(), [1.0]);
     // Not ready, and counted: its priority has nobody who may get traffic.
     let unready = endpoint(0, "r1/z1 1 unhealthy");
-    assert_eq!(view(policy, &line, &[&unready, &all[1]], None, 0).odds(), [0.0, 1.0]);
+    assert_eq!(view(&policy, &line, &[&unready, &all[1]], None, 0).odds(), [0.0, 1.0]);
     // Ejected: at once, before its view is made again, and after.
     let first = slot.view.load().members[0].clone();
     assert!(slot.judge(&first, Outcome::Broken).is_some());
@@ -300,9 +301,9 @@ proptest! {
         let all: Vec<Arc<Endpoint>> = (0..12).map(|i| endpoint(i, places[i % places.len()])).collect();
         let line = line(setting, Some(OutlierPolicy { half_open, max_percent, ..outlier() }));
         let warm_up = warm.then(|| WarmUp::new(std::time::Duration::from_secs(10), 10.0, 1.0));
-        let policy = BackendPolicy { lb, panic_below, warm_up, ..BackendPolicy::default() };
+        let policy = Arc::new(BackendPolicy { lb, panic_below, warm_up, ..BackendPolicy::default() });
         let cap = |n: usize| (u64::from(max_percent) * n as u64 / 100) as usize;
-        let slot = slot_of(view(policy, &line, &all.iter().collect::<Vec<_>>(), None, 0));
+        let slot = slot_of(view(&policy, &line, &all.iter().collect::<Vec<_>>(), None, 0));
         let mut rng = SmallRng::seed_from_u64(seed);
         // Who is ejected stays known to somebody, as the ward knows it.
         let mut held = Vec::new();
@@ -325,7 +326,7 @@ proptest! {
                 }
                 Turn::Exist(mask) => {
                     let there: Vec<&Arc<Endpoint>> = all.iter().enumerate().filter(|(i, _)| mask >> i & 1 == 1).map(|(_, e)| e).collect();
-                    slot.show(Arc::new(view(policy, &line, &there, Some(&now), 0)));
+                    slot.show(Arc::new(view(&policy, &line, &there, Some(&now), 0)));
                 }
                 Turn::Refresh => slot.show(Arc::new(now.refreshed())),
             }
@@ -340,7 +341,7 @@ proptest! {
                 let hash = lb.hashes().then(|| rng.next_u64());
                 match now.pick(hash, &[], Ledger::Live, &mut rng) {
                     Some(picked) => prop_assert!(picked.panic || !picked.member.state.is_ejected()),
-                    None => prop_assert!(!now.members.iter().any(|m| m.is_eligible() && now.eligible().any(|e| Arc::ptr_eq(e, m)))),
+                    None => prop_assert!(!now.members.iter().any(|m| m.is_eligible() && now.eligible().any(|e| Arc::ptr_eq(&e.state, &m.state)))),
                 }
             }
         }

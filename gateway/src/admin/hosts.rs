@@ -65,7 +65,7 @@ fn status(slot: &Arc<Slot>, traffic: &Traffic) -> Value {
 
 /// One endpoint.
 struct Host {
-    member: Arc<Member>,
+    member: Member,
     counts: [(&'static str, u64); 6],
     gauges: [(&'static str, u64); 2],
     /// Where it stands in line, where it does.
@@ -126,7 +126,7 @@ fn hosts(slot: &Arc<Slot>, traffic: &Traffic) -> Vec<Host> {
     let (_, counted) = traffic.of(slot).unwrap_or_default();
     let standings = view.standings();
     let priorities: HashMap<u32, u32> = standings.iter().flat_map(|s| s.members.iter().map(|i| (*i, s.priority))).collect();
-    let host = |(at, member): (u32, &Arc<Member>)| {
+    let host = |(at, member): (u32, &Member)| {
         let counts = counted.get(&Arc::as_ptr(&member.state).addr()).copied().unwrap_or_default();
         Host {
             counts: [

@@ -200,13 +200,13 @@ impl Metrics {
         });
     }
     /// Counts a byte stream in; its meter counts bytes, and the stream out when it is dropped.
-    pub(crate) fn stream(self: &Arc<Self>, slot: Option<&Arc<Slot>>, member: Option<&Arc<Member>>, flags: Flags) -> StreamMeter {
+    pub(crate) fn stream(self: &Arc<Self>, slot: Option<&Arc<Slot>>, member: Option<&Member>, flags: Flags) -> StreamMeter {
         let key = Key { flags, ..self.key(slot, member) };
         let cell = CACHE.with_borrow_mut(|cache| self.cell(cache, key, slot, member).clone());
         cell.opened.fetch_add(1, Ordering::Relaxed);
         StreamMeter { cell }
     }
-    fn key(self: &Arc<Self>, slot: Option<&Arc<Slot>>, member: Option<&Arc<Member>>) -> Key {
+    fn key(self: &Arc<Self>, slot: Option<&Arc<Slot>>, member: Option<&Member>) -> Key {
         Key {
             metrics: Arc::as_ptr(self).addr(),
             slot: slot.map_or(0, |s| Arc::as_ptr(s).addr()),
@@ -217,7 +217,7 @@ impl Metrics {
             grpc_status: None,
         }
     }
-    fn cell<'c>(self: &Arc<Self>, cache: &'c mut Cache, key: Key, slot: Option<&Arc<Slot>>, member: Option<&Arc<Member>>) -> &'c Arc<Cell> {
+    fn cell<'c>(self: &Arc<Self>, cache: &'c mut Cache, key: Key, slot: Option<&Arc<Slot>>, member: Option<&Member>) -> &'c Arc<Cell> {
         if cache.len() >= MAX_CACHED && !cache.contains_key(&key) {
             cache.clear();
         }
@@ -274,7 +274,7 @@ impl Metrics {
             each(labels, &mut series.cells.iter().map(|(_, cell)| &**cell));
         }
     }
-    fn target(&self, slot: Option<&Arc<Slot>>, member: Option<&Arc<Member>>) -> Target {
+    fn target(&self, slot: Option<&Arc<Slot>>, member: Option<&Member>) -> Target {
         let unknown = || "unknown".to_owned();
         let mut target = Target {
             service: unknown(),

@@ -38,7 +38,7 @@ pub(crate) struct Record<'a> {
     /// The backend, where it exists.
     pub(crate) slot: Option<&'a Arc<Slot>>,
     /// The endpoint of the last attempt.
-    pub(crate) member: Option<&'a Arc<Member>>,
+    pub(crate) member: Option<&'a Member>,
     /// Our address towards the endpoint.
     pub(crate) upstream_local: Option<SocketAddr>,
     /// The address that the client connected to.

@@ -110,7 +110,7 @@ impl Relay<'_, '_, '_> {
                     self.body.discard().await;
                     reply.close |= !self.body.is_over();
                     if let Some(trial) = self.trial {
-                        trial.tell(&mut reply.headers, self.backend(), self.exchange.member().map(|m| &**m), self.exchange.flags());
+                        trial.tell(&mut reply.headers, self.backend(), self.exchange.member(), self.exchange.flags());
                     }
                     self.ending.grpc_status = grpc_status(&reply.headers);
                     if self.client.reply(reply).is_err() {
@@ -323,7 +323,7 @@ impl Relay<'_, '_, '_> {
         self.ending.grpc_status = grpc_status(&headers);
         self.exchange.response_head(status, &mut headers, &self.request.head(), self.down, Instant::now());
         if let Some(trial) = self.trial {
-            trial.tell(&mut headers, self.backend(), self.exchange.member().map(|m| &**m), self.exchange.flags());
+            trial.tell(&mut headers, self.backend(), self.exchange.member(), self.exchange.flags());
         }
         match self.client.begin(status, headers, length, last) {
             Ok(()) => Step::Forward,

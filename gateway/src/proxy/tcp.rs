@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering;
 struct Told {
     backend: String,
     slot: Option<Arc<Slot>>,
-    member: Option<Arc<Member>>,
+    member: Option<Member>,
     flags: Flags,
     transport: &'static str,
     local: Option<SocketAddr>,

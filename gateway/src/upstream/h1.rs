@@ -173,13 +173,13 @@ mod tests {
     use super::*;
     use crate::observe::Traffic;
     use crate::upstream::Queue;
-    use isthmus_core::balance::{BackendKey, Line, view};
+    use isthmus_core::balance::{BackendKey, view};
     use std::time::Duration;
     use tokio::net::TcpListener;
 
     fn slot() -> Arc<Slot> {
         let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };
-        Arc::new(Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[], None, 0)))
+        Arc::new(Slot::new(key, view(&Arc::default(), &Arc::default(), &[], None, 0)))
     }
 
     fn place() -> Place {

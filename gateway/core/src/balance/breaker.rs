@@ -179,13 +179,13 @@ pub struct Usages {
 mod tests {
     use super::*;
     use crate::balance::atomic::AtomicU32;
-    use crate::balance::{BackendKey, BackendPolicy, Budget, Line, view};
+    use crate::balance::{BackendKey, Budget, view};
     use proptest::prelude::*;
     use std::time::Duration;
 
     fn slot() -> Arc<Slot> {
         let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };
-        Arc::new(Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[], None, 0)))
+        Arc::new(Slot::new(key, view(&Arc::default(), &Arc::default(), &[], None, 0)))
     }
 
     const ALL: [Resource; 4] = [Resource::Connection, Resource::Pending, Resource::Request, Resource::Retry];

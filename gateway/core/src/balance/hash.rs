@@ -10,7 +10,7 @@ use http::HeaderName;
 use xxhash_rust::xxh64::xxh64;
 
 /// Which text of the request decides (contract 1.5, consistentHash).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HashKey {
     /// All values of a header.
     Header(HeaderName),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The limits of a backend; `None` is none, since Istio takes 0 as unset (contract 1.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Open connections, idle ones too (maxConnections).
     pub connections: Option<u32>,
@@ -61,7 +61,7 @@ impl fmt::Display for Limits {
 }
 
 /// A retry budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Thousandths of a percent of the requests.
     pub thousandths: u32,

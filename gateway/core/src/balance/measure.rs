@@ -56,12 +56,14 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::{BackendKey, BackendPolicy, Line, view};
+    use std::sync::Arc;
+
+    use crate::balance::{BackendKey, view};
 
     #[test]
     fn connect_times_are_smoothed() {
         let key = BackendKey { host: "a.test".into(), port: 80, subset: "".into() };
-        let slot = Slot::new(key, view(BackendPolicy::default(), &Line::default(), &[], None, 0));
+        let slot = Slot::new(key, view(&Arc::default(), &Arc::default(), &[], None, 0));
         assert_eq!(slot.connect_time(), None);
         (0..3).for_each(|_| slot.connects_late());
         assert_eq!(slot.late_connects(), 3);

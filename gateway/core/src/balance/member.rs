@@ -7,7 +7,7 @@ use super::warmup::WHOLE;
 use crate::model::{Address, Endpoint, Health};
 
 /// One endpoint in a view.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member {
     /// The endpoint, shared with the catalog.
     pub endpoint: Arc<Endpoint>,
@@ -16,6 +16,10 @@ pub struct Member {
 }
 
 impl Member {
+    /// True where both are the same endpoint, unchanged.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.endpoint, &other.endpoint) && Arc::ptr_eq(&self.state, &other.state)
+    }
     /// Its address, which the access log writes and hashes read.
     pub fn address(&self) -> &Address {
         &self.endpoint.address

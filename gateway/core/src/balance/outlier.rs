@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::atomic::{AtomicU32, Ordering};
+use super::atomic::{AtomicU16, Ordering};
 use super::ejected::Verdict;
 use super::member::Member;
 use super::slot::{EndpointState, Slot};
 use super::tally::Tallied;
 
 /// A backend's outlier detection, resolved. A threshold of 0 is off.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OutlierPolicy {
     /// Errors in a row: 5xx, or the codes named, and, unless split, connections that failed.
     pub consecutive_5xx: u32,
@@ -113,7 +113,7 @@ pub struct Ejection {
     /// Its backend.
     pub slot: Arc<Slot>,
     /// The endpoint.
-    pub member: Arc<Member>,
+    pub member: Member,
     /// Why.
     pub cause: Cause,
 }
@@ -137,9 +137,9 @@ enum Grade {
 /// The counts of one endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    errors: AtomicU32,
-    gateway: AtomicU32,
-    local: AtomicU32,
+    errors: AtomicU16,
+    gateway: AtomicU16,
+    local: AtomicU16,
 }
 
 impl Counts {
@@ -174,10 +174,10 @@ impl Counts {
     }
 }
 
-/// One more; true on the count that equals the threshold, which sets it back.
-fn reached(count: &AtomicU32, threshold: u32) -> bool {
-    let now = count.fetch_add(1, Ordering::Relaxed) + 1;
-    let hit = threshold > 0 && now == threshold;
+/// One more; true on the count that equals the threshold, which sets it back. No threshold is higher than a count can be.
+fn reached(count: &AtomicU16, threshold: u32) -> bool {
+    let now = count.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+    let hit = threshold > 0 && u32::from(now) == threshold.min(u16::MAX.into());
     if hit {
         count.store(0, Ordering::Relaxed);
     }
@@ -186,7 +186,7 @@ fn reached(count: &AtomicU32, threshold: u32) -> bool {
 
 impl Slot {
     /// Takes in what an attempt came to. `Some` where that has ejected the endpoint.
-    pub fn judge(self: &Arc<Self>, member: &Arc<Member>, outcome: Outcome) -> Option<Ejection> {
+    pub fn judge(self: &Arc<Self>, member: &Member, outcome: Outcome) -> Option<Ejection> {
         let view = self.view.load();
         let policy = view.line.outlier.as_deref()?;
         let grade = policy.grade(outcome);
@@ -201,7 +201,7 @@ impl Slot {
     }
 
     /// A threshold was reached: the endpoint is ejected, unless it is already or too many are.
-    fn found(self: &Arc<Self>, member: &Arc<Member>, cause: Cause) -> Option<Ejection> {
+    fn found(self: &Arc<Self>, member: &Member, cause: Cause) -> Option<Ejection> {
         if member.state.is_ejected() {
             return None;
         }

@@ -27,7 +27,7 @@ pub enum Ledger {
 #[derive(Clone, Debug)]
 pub struct Picked {
     /// The endpoint.
-    pub member: Arc<Member>,
+    pub member: Member,
     /// The policy of the view that it was chosen from.
     pub policy: BackendPolicy,
     /// Health was ignored (D-42).
@@ -136,11 +136,11 @@ impl View {
 
     /// Who of the priority may get traffic still.
     fn usable(&self, level: &Level) -> impl Iterator<Item = u32> {
-        level.pools.iter().flat_map(|p| p.eligible.iter().copied()).filter(|i| self.is_usable(level, *i))
+        level.eligible().filter(|i| self.is_usable(level, *i))
     }
 
     fn picked(&self, level: &Level, position: u32) -> Picked {
-        Picked { member: self.members[position as usize].clone(), policy: self.policy, panic: level.panic }
+        Picked { member: self.members[position as usize].clone(), policy: *self.policy, panic: level.panic }
     }
 }
 
@@ -155,7 +155,13 @@ mod tests {
         let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(1);
         for lb in [Lb::LeastRequest, Lb::RoundRobin, Lb::Random] {
             let endpoints = [endpoint(1), endpoint(2)];
-            let view = view(BackendPolicy { lb, ..BackendPolicy::default() }, &Line::default(), &endpoints.iter().collect::<Vec<_>>(), None, 0);
+            let view = view(
+                &Arc::new(BackendPolicy { lb, ..BackendPolicy::default() }),
+                &Arc::<Line>::default(),
+                &endpoints.iter().collect::<Vec<_>>(),
+                None,
+                0,
+            );
             // The first is dead and idle, the other has everything to do.
             let _busy: Vec<_> = (0..20).map(|_| view.members[1].state.enter()).collect();
             let tried = [view.members[0].state.clone()];

@@ -9,7 +9,7 @@ use super::limits::Limits;
 use super::warmup::WarmUp;
 
 /// How an endpoint is chosen (contract 1.5, loadBalancer).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lb {
     /// In turn, by weight.
     RoundRobin,
@@ -50,7 +50,7 @@ pub enum UpstreamProtocol {
 }
 
 /// A backend's traffic policy, resolved (D-20..D-24).
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BackendPolicy {
     /// How an endpoint is chosen.
     pub lb: Lb,
@@ -114,7 +114,7 @@ impl fmt::Debug for BackendPolicy {
 }
 
 /// How connections to endpoints are kept (contract 1.5, connectionPool). `None` is no limit, or the system's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Keeping {
     /// Requests that one may carry (maxRequestsPerConnection).
     pub requests: Option<u32>,
@@ -136,7 +136,7 @@ impl Keeping {
 }
 
 /// TCP keep-alive; `None` is the system's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Probes {
     /// Probes without an answer after which the connection is dead.
     pub count: Option<u32>,

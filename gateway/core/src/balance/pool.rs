@@ -22,18 +22,65 @@ pub struct Pool {
     pub locality: Option<Locality>,
     /// The locality's weight before health (L-23).
     pub weight: u64,
+    /// Its share of the priority; the shares of all pools sum to 1 unless nothing may get traffic.
+    pub share: f64,
     /// How many of them may get traffic.
     pub census: Census,
-    /// Positions in the view's members of those that may get traffic.
-    pub(super) eligible: Vec<u32>,
-    /// What each of them weighs where the policy weighs them and they differ; else empty.
-    weights: Vec<u32>,
-    /// The order of turns by weight (ROUND_ROBIN), as positions in `eligible`; empty where all weights are equal.
-    turns: Vec<u32>,
-    /// Draw by weight; `None` where all weights are equal.
-    alias: Option<Alias>,
+    /// Those that may get traffic.
+    pub(super) eligible: Positions,
+    /// What each of them weighs, where the policy weighs them and they differ.
+    scale: Option<Box<Scale>>,
     /// The turn of ROUND_ROBIN, one for the process; it outlives the view.
-    pub(super) cursor: Arc<AtomicU64>,
+    pub(super) cursor: Option<Arc<AtomicU64>>,
+}
+
+/// Positions in a view's members, in order.
+#[derive(Debug)]
+pub(super) enum Positions {
+    /// Every member; so many there are.
+    All(u32),
+    /// These.
+    Some(Box<[u32]>),
+}
+
+impl Positions {
+    /// Some of so many members.
+    pub(super) fn new(some: Box<[u32]>, members: usize) -> Self {
+        let all = some.len() == members && (0..).zip(&some).all(|(at, position)| at == *position);
+        if all { Self::All(some.len() as u32) } else { Self::Some(some) }
+    }
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::All(count) => *count as usize,
+            Self::Some(some) => some.len(),
+        }
+    }
+    /// The one at a place below [`Self::len`].
+    fn at(&self, place: usize) -> u32 {
+        match self {
+            Self::All(_) => place as u32,
+            Self::Some(some) => some[place],
+        }
+    }
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..self.len()).map(|place| self.at(place))
+    }
+}
+
+/// Endpoints of different weight, by their places among the eligible.
+#[derive(Debug)]
+struct Scale {
+    weights: Box<[u32]>,
+    order: Draw,
+}
+
+/// How the policy goes by weight.
+#[derive(Debug)]
+enum Draw {
+    /// ROUND_ROBIN: the order of turns.
+    Turns(Box<[u32]>),
+    /// All others draw.
+    Alias(Alias),
 }
 
 /// As many endpoints LEAST_REQUEST looks at all; of more it draws two (contract/envoy.md 12, 23).
@@ -44,31 +91,32 @@ impl Pool {
         locality: Option<Locality>,
         weight: u64,
         census: Census,
-        eligible: Vec<u32>,
+        eligible: Positions,
         policy: &BackendPolicy,
-        members: &[Arc<Member>],
-        cursor: Arc<AtomicU64>,
+        members: &[Member],
+        cursor: Option<Arc<AtomicU64>>,
     ) -> Self {
-        let weights = weights(&eligible, policy, members);
-        let turns = if policy.lb == Lb::RoundRobin && !weights.is_empty() { turns(&weights) } else { Vec::new() };
-        let alias = (policy.lb != Lb::RoundRobin && !weights.is_empty()).then(|| Alias::new(&weights));
-        Self { locality, weight, census, eligible, weights, turns, alias, cursor }
+        let scale = weights(&eligible, policy, members).map(|weights| {
+            let order = if policy.lb == Lb::RoundRobin { Draw::Turns(turns(&weights)) } else { Draw::Alias(Alias::new(&weights)) };
+            Box::new(Scale { weights, order })
+        });
+        Self { locality, weight, share: 0.0, census, eligible, scale, cursor }
     }
 
     /// A position in the view's members; `None` where none may get traffic.
-    pub(super) fn draw(&self, lb: Lb, members: &[Arc<Member>], ledger: Ledger, rng: &mut dyn RngCore) -> Option<u32> {
-        if self.eligible.is_empty() || lb == Lb::Passthrough {
+    pub(super) fn draw(&self, lb: Lb, members: &[Member], ledger: Ledger, rng: &mut dyn RngCore) -> Option<u32> {
+        if self.eligible.len() == 0 || lb == Lb::Passthrough {
             return None;
         }
         let at = match lb {
             Lb::RoundRobin => {
-                let turn = match ledger {
-                    Ledger::Live => self.cursor.fetch_add(1, Ordering::Relaxed),
-                    Ledger::Peek => self.cursor.load(Ordering::Relaxed),
-                };
-                match self.turns.as_slice() {
-                    [] => (turn % self.eligible.len() as u64) as usize,
-                    turns => turns[(turn % turns.len() as u64) as usize] as usize,
+                let turn = self.cursor.as_ref().map_or(0, |cursor| match ledger {
+                    Ledger::Live => cursor.fetch_add(1, Ordering::Relaxed),
+                    Ledger::Peek => cursor.load(Ordering::Relaxed),
+                });
+                match self.order() {
+                    Some(Draw::Turns(turns)) => turns[(turn % turns.len() as u64) as usize] as usize,
+                    Some(Draw::Alias(_)) | None => (turn % self.eligible.len() as u64) as usize,
                 }
             }
             Lb::LeastRequest if self.eligible.len() <= SCANNED => self.least(members, rng),
@@ -78,29 +126,36 @@ impl Pool {
             }
             Lb::Random | Lb::RingHash { .. } | Lb::Maglev { .. } | Lb::Passthrough => self.any(rng),
         };
-        Some(self.eligible[at])
+        Some(self.eligible.at(at))
     }
 
     /// Any of them, by weight: a position in `eligible`.
     fn any(&self, rng: &mut dyn RngCore) -> usize {
-        match &self.alias {
-            Some(alias) => alias.draw(rng.next_u64()),
-            None => below(self.eligible.len(), rng),
+        match self.order() {
+            Some(Draw::Alias(alias)) => alias.draw(rng.next_u64()),
+            Some(Draw::Turns(_)) | None => below(self.eligible.len(), rng),
         }
+    }
+    fn order(&self) -> Option<&Draw> {
+        self.scale.as_ref().map(|scale| &scale.order)
+    }
+    /// What one of them weighs, by its place among the eligible.
+    fn weight_at(&self, place: usize) -> u32 {
+        self.scale.as_ref().map_or(1, |scale| scale.weights[place])
     }
 
     /// Of a few, the one with least to do for its weight, any of those that are alike. By weight, one that is idle stands as drawn, so
     /// that shares are by weight where there is little to do.
-    fn least(&self, members: &[Arc<Member>], rng: &mut dyn RngCore) -> usize {
-        let load = |at: usize| u64::from(members[self.eligible[at] as usize].state.active());
-        let drawn = if self.weights.is_empty() { None } else { Some(self.any(rng)) };
+    fn least(&self, members: &[Member], rng: &mut dyn RngCore) -> usize {
+        let load = |at: usize| u64::from(members[self.eligible.at(at) as usize].state.active());
+        let drawn = self.scale.is_some().then(|| self.any(rng));
         if let Some(idle) = drawn.filter(|at| load(*at) == 0) {
             return idle;
         }
         let mut loads = [(0, 0); SCANNED];
         let loads = &mut loads[..self.eligible.len()];
         for (at, slot) in loads.iter_mut().enumerate() {
-            *slot = (load(at) + 1, u64::from(self.weights.get(at).copied().unwrap_or(1)));
+            *slot = (load(at) + 1, u64::from(self.weight_at(at)));
         }
         let less = |a: (u64, u64), b: (u64, u64)| a.0 * b.1 < b.0 * a.1;
         let least = loads.iter().copied().fold(loads[0], |least, one| if less(one, least) { one } else { least });
@@ -110,17 +165,17 @@ impl Pool {
     }
 
     /// True where `a` has more to do than `b` for its weight. Both were drawn by weight, so of idle ones the first stands.
-    fn busier(&self, a: usize, b: usize, members: &[Arc<Member>]) -> bool {
-        let load = |at: usize| u64::from(members[self.eligible[at] as usize].state.active());
-        let weight = |at: usize| u64::from(self.weights.get(at).copied().unwrap_or(1));
+    fn busier(&self, a: usize, b: usize, members: &[Member]) -> bool {
+        let load = |at: usize| u64::from(members[self.eligible.at(at) as usize].state.active());
+        let weight = |at: usize| u64::from(self.weight_at(at));
         load(a) * weight(b) > load(b) * weight(a)
     }
 
     /// How likely each eligible endpoint is drawn when all are idle: position in the members, share.
     pub(super) fn odds(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
-        let weight = |at: usize| self.weights.get(at).map_or(1.0, |w| f64::from(*w));
+        let weight = |at: usize| f64::from(self.weight_at(at));
         let total: f64 = (0..self.eligible.len()).map(weight).sum();
-        self.eligible.iter().enumerate().map(move |(at, i)| (*i, weight(at) / total))
+        self.eligible.iter().enumerate().map(move |(at, i)| (i, weight(at) / total))
     }
 }
 
@@ -129,24 +184,24 @@ fn below(n: usize, rng: &mut dyn RngCore) -> usize {
     (((rng.next_u64() >> 32) * n as u64) >> 32) as usize
 }
 
-/// What each endpoint weighs, or nothing where they are alike. Random and hashes know no weights, but they know trials.
-fn weights(eligible: &[u32], policy: &BackendPolicy, members: &[Arc<Member>]) -> Vec<u32> {
+/// What each endpoint weighs; `None` where they are alike. Random and hashes know no weights, but they know trials.
+fn weights(eligible: &Positions, policy: &BackendPolicy, members: &[Member]) -> Option<Box<[u32]>> {
     let weighs = matches!(policy.lb, Lb::RoundRobin | Lb::LeastRequest);
     let warms = weighs && policy.warm_up.is_some();
-    let of = |i: &u32| {
-        let member = &members[*i as usize];
+    let of = |i: u32| {
+        let member = &members[i as usize];
         (if weighs { member.weight() } else { 1 }, member.portion(warms))
     };
     let whole = eligible.iter().all(|i| of(i).1 == WHOLE);
-    let weights: Vec<u32> = eligible.iter().map(of).map(|(weight, portion)| if whole { weight } else { weight.saturating_mul(portion) }).collect();
-    if weights.windows(2).all(|w| w[0] == w[1]) { Vec::new() } else { weights }
+    let weights: Box<[u32]> = eligible.iter().map(of).map(|(weight, portion)| if whole { weight } else { weight.saturating_mul(portion) }).collect();
+    (!weights.windows(2).all(|w| w[0] == w[1])).then_some(weights)
 }
 
 /// The longest list of turns; finer weights are rounded to it.
 const MAX_TURNS: u64 = 4096;
 
 /// Weighted order of positions: each as often as its weight says, spread evenly, the heavier first where they meet.
-fn turns(weights: &[u32]) -> Vec<u32> {
+fn turns(weights: &[u32]) -> Box<[u32]> {
     let divisor = weights.iter().copied().fold(0, gcd).max(1);
     let mut shares: Vec<u64> = weights.iter().map(|w| u64::from(w / divisor)).collect();
     let total: u64 = shares.iter().sum();
@@ -170,7 +225,7 @@ fn gcd(a: u32, b: u32) -> u32 {
 /// Walker's alias method: a draw by weight in two loads.
 #[derive(Debug)]
 pub(super) struct Alias {
-    slots: Vec<(u32, u32)>,
+    slots: Box<[(u32, u32)]>,
 }
 
 impl Alias {
@@ -180,7 +235,7 @@ impl Alias {
         let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
         let mut rest: Vec<u64> = weights.iter().map(|w| u64::from(*w) * n).collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..weights.len()).partition(|i| rest[*i] < total);
-        let mut slots: Vec<(u32, u32)> = (0..n as u32).map(|i| (u32::MAX, i)).collect();
+        let mut slots: Box<[(u32, u32)]> = (0..n as u32).map(|i| (u32::MAX, i)).collect();
         while let Some(l) = large.last().copied() {
             let Some(s) = small.pop() else { break };
             slots[s] = ((u128::from(rest[s]) * u128::from(u32::MAX) / u128::from(total)) as u32, l as u32);

@@ -32,7 +32,7 @@ impl Remote {
         if tried.len().is_multiple_of(EVERY) {
             self.excluded.resize(view.levels.len(), false);
             for (excluded, level) in self.excluded.iter_mut().zip(&view.levels) {
-                let mut there = level.pools.iter().flat_map(|p| &p.eligible).map(|i| &view.members[*i as usize].state);
+                let mut there = level.eligible().map(|i| &view.members[i as usize].state);
                 *excluded |= there.any(|state| tried.iter().any(|t| Arc::ptr_eq(t, state)));
             }
             if !self.share(view) {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use crate::balance::setting::Setting;
     use crate::balance::view::tests::endpoint;
-    use crate::balance::{BackendPolicy, Ledger, Line, view};
+    use crate::balance::{Ledger, Line, view};
     use crate::model::{Endpoint, Kin, Place, Workload};
     use isthmus_config::name::Locality;
 
@@ -87,7 +87,7 @@ mod tests {
         let setting = Setting::Failover { labels: vec![], regions: vec![], weighted: false };
         let stand = crate::balance::setting::Stand { locality: Locality::from(localities[0]), ..Default::default() };
         let line = Line { setting: Arc::new(setting), stand: Arc::new(stand), outlier: None };
-        view(BackendPolicy::default(), &line, &endpoints.iter().collect::<Vec<_>>(), None, 0)
+        view(&Arc::default(), &Arc::new(line), &endpoints.iter().collect::<Vec<_>>(), None, 0)
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(1);
         for _ in 0..100 {
             let picked = view.pick_within(Some(&[0, 0, 100]), None, &[], Ledger::Peek, &mut rng).expect("an endpoint");
-            assert!(Arc::ptr_eq(&picked.member, &view.members[2]));
+            assert!(picked.member.is(&view.members[2]));
         }
     }
 

@@ -11,7 +11,7 @@ use isthmus_config::object::Labels;
 use crate::model::{CLUSTER, GatewayIdentity, HOSTNAME, NETWORK, REGION, SUBZONE, Workload, ZONE};
 
 /// The setting that applies to a backend (L-20), whatever it came from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Setting {
     /// Every endpoint is priority 0, whatever its locality (L-21).
     #[default]
@@ -49,7 +49,7 @@ pub enum Setting {
 pub type Callers = Arc<Vec<(Locality, u32)>>;
 
 /// One entry of `distribute`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Distribute {
     /// The gateway's locality pattern.
     pub from: Arc<str>,
@@ -65,7 +65,7 @@ impl Distribute {
 }
 
 /// One label of failoverPriority.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LabelTest {
     key: Arc<str>,
     value: Option<Arc<str>>,
@@ -114,7 +114,7 @@ impl LabelTest {
 }
 
 /// Where the gateway stands, as locality rules see it (L-4, L-5).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stand {
     /// Its locality.
     pub locality: Locality,

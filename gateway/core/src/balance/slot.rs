@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use isthmus_config::name::Hostname;
 
 use super::View;
-use super::atomic::{AtomicU32, Ordering};
+use super::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 use super::breaker::Breaker;
 use super::ejected::{Mark, Places, Verdict};
 use super::limits::Limits;
@@ -81,16 +81,16 @@ impl Slot {
     }
 }
 
-/// What is known of one endpoint of one backend while the process lives.
+/// What is known of one endpoint of one backend while the process lives. There is one for each endpoint, so nothing in it is wider than it has to be.
 #[derive(Debug, Default)]
 pub struct EndpointState {
     active: AtomicU32,
     pub(super) mark: Mark,
-    ejections: AtomicU32,
-    /// What it lacks of a whole share while it warms up, in ten-thousandths.
-    cold: AtomicU32,
     /// On trial after an ejection: one more than its good answers since; else 0.
-    trial: AtomicU32,
+    trial: AtomicU8,
+    ejections: AtomicU16,
+    /// What it lacks of a whole share while it warms up, in ten-thousandths.
+    cold: AtomicU16,
     pub(super) counts: Counts,
 }
 
@@ -103,9 +103,9 @@ impl EndpointState {
     pub fn is_ejected(&self) -> bool {
         self.mark.is_out()
     }
-    /// How often it was left out.
+    /// How often it was left out; the count begins anew after 65,535.
     pub fn ejections(&self) -> u32 {
-        self.ejections.load(Ordering::Relaxed)
+        self.ejections.load(Ordering::Relaxed).into()
     }
     /// Leaves it out, as far as there is a place.
     pub(super) fn eject(&self, places: &Places) -> Verdict {
@@ -119,16 +119,16 @@ impl EndpointState {
     /// Lets it back, on trial or not.
     pub(super) fn release(&self, on_trial: bool, places: &Places) {
         self.counts.clear();
-        self.trial.store(u32::from(on_trial && self.is_ejected()), Ordering::Relaxed);
+        self.trial.store(u8::from(on_trial && self.is_ejected()), Ordering::Relaxed);
         places.release(&self.mark);
     }
     /// True while it has to show, with a trickle of requests, that it is well again.
     pub fn is_on_trial(&self) -> bool {
         self.trial.load(Ordering::Relaxed) > 0
     }
-    /// How often it has answered well since it returned, while it is on trial.
+    /// How often it has answered well since it returned, while it is on trial; 254 is as often as anybody may want.
     pub fn proofs(&self) -> u32 {
-        self.trial.load(Ordering::Relaxed).saturating_sub(1)
+        self.trial.load(Ordering::Relaxed).saturating_sub(1).into()
     }
     /// One more good answer on trial.
     pub(super) fn prove(&self) {
@@ -140,7 +140,7 @@ impl EndpointState {
     }
     /// Its share while it warms up, in ten-thousandths; 10,000 once it is warm.
     pub fn warmth(&self) -> u32 {
-        WHOLE - self.cold.load(Ordering::Relaxed).min(WHOLE)
+        WHOLE - u32::from(self.cold.load(Ordering::Relaxed)).min(WHOLE)
     }
     /// True once it gets its whole share.
     pub fn is_warm(&self) -> bool {
@@ -148,7 +148,7 @@ impl EndpointState {
     }
     /// Sets its share, in ten-thousandths.
     pub fn warm_to(&self, share: u32) {
-        self.cold.store(WHOLE - share.min(WHOLE), Ordering::Relaxed);
+        self.cold.store((WHOLE - share.min(WHOLE)) as u16, Ordering::Relaxed);
     }
     /// Counts a request in until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> InFlight {

@@ -34,15 +34,15 @@ impl View {
     /// The same endpoints as a gateway that stands elsewhere lines them up.
     #[must_use]
     pub fn seen_from(&self, stand: &Arc<Stand>) -> Self {
-        let line = Line { stand: stand.clone(), ..self.line.clone() };
-        assembled(self.policy, line, self.members.clone(), None, 0)
+        let line = Line { stand: stand.clone(), ..(*self.line).clone() };
+        assembled(self.policy.clone(), line.into(), self.members.clone(), None, 0)
     }
 
     /// The same backend without the endpoints that are `gone`.
     #[must_use]
     pub fn without(&self, gone: impl Fn(&Member) -> bool) -> Self {
         let left = self.members.iter().filter(|m| !gone(m)).cloned().collect();
-        assembled(self.policy, self.line.clone(), left, None, 0)
+        assembled(self.policy.clone(), self.line.clone(), left, None, 0)
     }
 
     /// Who stands where, by priority and locality; endpoints that the setting leaves out stand nowhere (L-30).
@@ -53,7 +53,7 @@ impl View {
         let standing = |group: super::locality::Group| Standing {
             priority: group.priority,
             weight: arranged.weighted.then_some(group.weight),
-            census: census(group.members.iter().map(|i| &*self.members[*i as usize])),
+            census: census(group.members.iter().map(|i| &self.members[*i as usize])),
             share: group.members.iter().map(|i| odds[*i as usize]).sum(),
             locality: group.locality,
             members: group.members,

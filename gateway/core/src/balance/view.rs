@@ -5,7 +5,6 @@
 //! share the traffic by health (`priority`), and each draw is from one [`Pool`].
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::locality::{Arranged, arrange};
 use super::member::Member;
 use super::outlier::OutlierPolicy;
 use super::policy::{BackendPolicy, Lb};
-use super::pool::Pool;
+use super::pool::{Pool, Positions};
 use super::priority::{Census, shares, with_reserve};
 use super::setting::{Setting, Stand};
 use super::slot::EndpointState;
@@ -24,7 +23,7 @@ use super::zones::zone_shares;
 use crate::model::{Address, Endpoint, Health, Passage};
 
 /// Where the endpoints of a backend stand in line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Line {
     /// The locality setting that applies (L-20).
     pub setting: Arc<Setting>,
@@ -37,31 +36,47 @@ pub struct Line {
 /// The endpoints and tables of one backend.
 #[derive(Debug)]
 pub struct View {
-    /// The policy in force.
-    pub policy: BackendPolicy,
-    /// Where the endpoints stand in line.
-    pub line: Line,
+    /// The policy in force; backends of which the same is asked share it.
+    pub policy: Arc<BackendPolicy>,
+    /// Where the endpoints stand in line, shared likewise.
+    pub line: Arc<Line>,
     /// Every endpoint, in the order of the catalog.
-    pub members: Vec<Arc<Member>>,
+    pub members: Box<[Member]>,
     /// By priority, 0 first.
-    pub levels: Vec<Level>,
+    pub levels: Box<[Level]>,
     /// Endpoints that have left, for as long as a request or an ejection holds them: one that returns finds its state.
-    parted: Vec<Weak<Member>>,
+    parted: Box<[Parted]>,
     /// What is not among the members since nothing leads to it, in words (M-37).
-    pub left_out: Vec<String>,
+    pub left_out: Box<[String]>,
+}
+
+/// An endpoint that has left, where anybody still holds it.
+#[derive(Clone, Debug)]
+struct Parted {
+    endpoint: Weak<Endpoint>,
+    state: Weak<EndpointState>,
+}
+
+impl Parted {
+    fn of(member: &Member) -> Self {
+        Self { endpoint: Arc::downgrade(&member.endpoint), state: Arc::downgrade(&member.state) }
+    }
+    fn held(&self) -> Option<Member> {
+        Some(Member { endpoint: self.endpoint.upgrade()?, state: self.state.upgrade()? })
+    }
 }
 
 /// Makes the view of a backend. `previous` hands on the state of endpoints and the turns that it shares; turns begin at `seed`.
-pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Arc<Endpoint>], previous: Option<&View>, seed: u64) -> View {
-    let parted: Vec<Arc<Member>> = previous.iter().flat_map(|v| &v.parted).filter_map(Weak::upgrade).collect();
+pub fn view(policy: &Arc<BackendPolicy>, line: &Arc<Line>, endpoints: &[&Arc<Endpoint>], previous: Option<&View>, seed: u64) -> View {
+    let parted: Vec<Member> = previous.iter().flat_map(|v| &v.parted).filter_map(Parted::held).collect();
     let before = || previous.iter().flat_map(|v| &v.members).chain(&parted);
-    let known: HashMap<(&Address, &str, &str), &Arc<Member>> = before().map(|m| (identity(&m.endpoint), m)).collect();
-    let members: Vec<Arc<Member>> = endpoints
+    let known: HashMap<(&Address, &str, &str), &Member> = before().map(|m| (identity(&m.endpoint), m)).collect();
+    let members: Box<[Member]> = endpoints
         .iter()
         .map(|e| match known.get(&identity(e)) {
             Some(m) if m.endpoint == **e => (*m).clone(),
-            Some(m) => Arc::new(Member { endpoint: (*e).clone(), state: m.state.clone() }),
-            None => Arc::new(Member { endpoint: (*e).clone(), state: Arc::default() }),
+            Some(m) => Member { endpoint: (*e).clone(), state: m.state.clone() },
+            None => Member { endpoint: (*e).clone(), state: Arc::default() },
         })
         .collect();
     if let Some(warm_up) = policy.warm_up {
@@ -71,8 +86,8 @@ pub fn view(policy: BackendPolicy, line: &Line, endpoints: &[&Arc<Endpoint>], pr
         }
     }
     let stays: HashSet<(&Address, &str, &str)> = members.iter().map(|m| identity(&m.endpoint)).collect();
-    let parted = before().filter(|m| !stays.contains(&identity(&m.endpoint))).map(Arc::downgrade).collect();
-    let mut view = assembled(policy, line.clone(), members, previous, seed);
+    let parted = before().filter(|m| !stays.contains(&identity(&m.endpoint))).map(Parted::of).collect();
+    let mut view = assembled(policy.clone(), line.clone(), members, previous, seed);
     view.parted = parted;
     view
 }
@@ -85,27 +100,27 @@ fn identity(e: &Endpoint) -> (&Address, &str, &str) {
     }
 }
 
-pub(super) fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Member>>, previous: Option<&View>, seed: u64) -> View {
+pub(super) fn assembled(policy: Arc<BackendPolicy>, line: Arc<Line>, members: Box<[Member]>, previous: Option<&View>, seed: u64) -> View {
     let endpoints: Vec<&Endpoint> = members.iter().map(|m| &*m.endpoint).collect();
     let arranged = arrange(&line.setting, &line.stand, &endpoints);
     let tiers = arranged.groups.iter().map(|g| g.priority + 1).max().unwrap_or(1) as usize;
-    let count = |positions: &mut dyn Iterator<Item = &u32>| census(positions.map(|i| &*members[*i as usize]));
+    let count = |positions: &mut dyn Iterator<Item = &u32>| census(positions.map(|i| &members[*i as usize]));
     let of_tier = |tier: usize| arranged.groups.iter().filter(move |g| g.priority as usize == tier);
     let tallies: Vec<Census> = (0..tiers).map(|tier| count(&mut of_tier(tier).flat_map(|g| &g.members))).collect();
     let shares = if arranged.reserve { with_reserve } else { shares }(&tallies, f64::from(policy.panic_below));
     let cursor = |tier: usize, locality: Option<&Locality>| {
-        let before = previous.and_then(|v| v.levels.get(tier)?.pools.iter().find(|p| p.locality.as_ref() == locality));
-        before.map_or_else(|| Arc::new(AtomicU64::new(seed)), |p| p.cursor.clone())
+        let before = previous.and_then(|v| v.levels.get(tier)?.pools.iter().find(|p| p.locality.as_ref() == locality)?.cursor.clone());
+        (policy.lb == Lb::RoundRobin).then(|| before.unwrap_or_else(|| Arc::new(seed.into())))
     };
     let levels = (0..tiers)
         .map(|tier| {
             let panic = shares.panic[tier];
             let may = |i: &u32| panic_or(panic, &members[*i as usize]);
             let zones = if tier == 0 && !panic { by_zone(&line, policy.lb, &arranged, count) } else { None };
-            let pools: Vec<Pool> = pooled(&arranged, tier, zones.is_some())
+            let pools: Box<[Pool]> = pooled(&arranged, tier, zones.is_some())
                 .into_iter()
                 .map(|(locality, weight, positions)| {
-                    let eligible = positions.iter().copied().filter(may).collect();
+                    let eligible = Positions::new(positions.iter().copied().filter(may).collect(), members.len());
                     let cursor = cursor(tier, locality.as_ref());
                     Pool::new(locality, weight, count(&mut positions.iter()), eligible, &policy, &members, cursor)
                 })
@@ -114,7 +129,7 @@ pub(super) fn assembled(policy: BackendPolicy, line: Line, members: Vec<Arc<Memb
             Level::new(shares.load[tier], panic, tallies[tier], pools, &shares_of, policy.lb, &members)
         })
         .collect();
-    View { policy, line, members, levels, parted: Vec::new(), left_out: Vec::new() }
+    View { policy, line, members, levels, parted: Box::default(), left_out: Box::default() }
 }
 
 /// Counts endpoints as priorities and localities do.
@@ -162,14 +177,14 @@ impl View {
     }
 
     /// Endpoints that may get traffic.
-    pub fn eligible(&self) -> impl Iterator<Item = &Arc<Member>> {
-        self.levels.iter().flat_map(|l| &l.pools).flat_map(|p| &p.eligible).map(|i| &self.members[*i as usize])
+    pub fn eligible(&self) -> impl Iterator<Item = &Member> {
+        self.levels.iter().flat_map(Level::eligible).map(|i| &self.members[i as usize])
     }
 
     /// The same endpoints as their health is now.
     #[must_use]
     pub fn refreshed(&self) -> Self {
-        let mut view = assembled(self.policy, self.line.clone(), self.members.clone(), Some(self), 0);
+        let mut view = assembled(self.policy.clone(), self.line.clone(), self.members.clone(), Some(self), 0);
         view.parted.clone_from(&self.parted);
         view.left_out.clone_from(&self.left_out);
         view
@@ -179,9 +194,9 @@ impl View {
     pub fn odds(&self) -> Vec<f64> {
         let mut odds = vec![0.0; self.members.len()];
         for level in &self.levels {
-            for (pool, share) in level.pools.iter().zip(&level.shares) {
+            for pool in &level.pools {
                 for (i, own) in pool.odds() {
-                    odds[i as usize] += f64::from(level.load) / 100.0 * share * own;
+                    odds[i as usize] += f64::from(level.load) / 100.0 * pool.share * own;
                 }
             }
         }
@@ -210,25 +225,25 @@ pub(super) mod tests {
         })
     }
 
-    fn policy() -> BackendPolicy {
-        BackendPolicy { lb: Lb::RoundRobin, ..BackendPolicy::default() }
+    fn policy() -> Arc<BackendPolicy> {
+        Arc::new(BackendPolicy { lb: Lb::RoundRobin, ..BackendPolicy::default() })
     }
 
     #[test]
     fn an_endpoint_that_returns_finds_its_requests_in_flight() {
         let (a, b) = (endpoint(1), endpoint(2));
-        let line = Line::default();
-        let first = view(policy(), &line, &[&a, &b], None, 0);
+        let line = Arc::default();
+        let first = view(&policy(), &line, &[&a, &b], None, 0);
         let member = first.members[0].clone();
         let in_flight = member.state.enter();
-        let without = view(policy(), &line, &[&b], Some(&first), 0);
+        let without = view(&policy(), &line, &[&b], Some(&first), 0);
         drop(first);
-        let again = view(policy(), &line, &[&b], Some(&without), 0);
-        let back = view(policy(), &line, &[&a, &b], Some(&again), 0);
+        let again = view(&policy(), &line, &[&b], Some(&without), 0);
+        let back = view(&policy(), &line, &[&a, &b], Some(&again), 0);
         assert_eq!(back.members[0].state.active(), 1);
         drop((in_flight, member, back, again));
-        let forgotten = view(policy(), &line, &[&b], Some(&without), 0);
-        assert!(forgotten.parted.iter().all(|m| m.upgrade().is_none()), "nobody holds what nobody uses");
+        let forgotten = view(&policy(), &line, &[&b], Some(&without), 0);
+        assert!(forgotten.parted.iter().all(|m| m.held().is_none()), "nobody holds what nobody uses");
     }
 
     #[test]
@@ -245,9 +260,9 @@ pub(super) mod tests {
             codes: vec![],
             half_open: false,
         };
-        let line = Line { outlier: Some(Arc::new(outlier)), ..Line::default() };
+        let line = Arc::new(Line { outlier: Some(Arc::new(outlier)), ..Line::default() });
         let key = BackendKey { host: "a".into(), port: 80, subset: "".into() };
-        let slot = Arc::new(Slot::new(key, view(policy(), &line, &endpoints.iter().collect::<Vec<_>>(), None, 0)));
+        let slot = Arc::new(Slot::new(key, view(&policy(), &line, &endpoints.iter().collect::<Vec<_>>(), None, 0)));
         let members = slot.view.load().members.clone();
         let ejected: Vec<bool> = members.iter().map(|m| slot.judge(m, Outcome::Answer(500)).is_some()).collect();
         assert_eq!(ejected, [true, true, false, false], "half of four");

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(super) const WHOLE: u32 = 10_000;
 
 /// `loadBalancer.warmup`, resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WarmUp {
     /// How long it lasts.
     pub window: Duration,

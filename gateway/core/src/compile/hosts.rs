@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use isthmus_config::name::{Hostname, Locality};
 
+use super::alike::Common;
 use super::few::Few;
 use super::lookup::Rules;
 use super::merge::Rule;
@@ -18,7 +19,7 @@ use crate::balance::{BackendKey, HashKey, Line, Slot, View, view};
 use crate::model::{Endpoint, GatewayIdentity, Health, Protocol, Resolution, Service, World};
 
 /// What a host is to a route.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Standing {
     /// No service has that name.
     #[default]
@@ -32,7 +33,7 @@ pub(super) enum Standing {
 }
 
 /// What routes read of a host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Facts {
     pub(super) standing: Standing,
     /// Declared subsets; of a DNS service only those with an endpoint (contract 3.7).
@@ -101,6 +102,7 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Hosts<R: Ord> {
     pub(super) records: HashMap<Hostname, Host<R>>,
+    common: Common,
     seed: u64,
     /// Where the gateway stands, and by which identity that was told.
     stand: Option<(Arc<GatewayIdentity>, Arc<Stand>)>,
@@ -115,7 +117,7 @@ pub(super) struct Hosts<R: Ord> {
 impl<R: Ord + Clone> Hosts<R> {
     /// No host yet; the turns of ROUND_ROBIN begin where `seed` says.
     pub(super) fn new(seed: u64) -> Self {
-        Self { records: HashMap::new(), seed, stand: None, callers: Callers::default(), runs: 0, warming: Vec::new() }
+        Self { records: HashMap::new(), common: Common::default(), seed, stand: None, callers: Callers::default(), runs: 0, warming: Vec::new() }
     }
 
     /// The host's record, made where it is missing. The reader is run again when the facts change.
@@ -140,7 +142,7 @@ impl<R: Ord + Clone> Hosts<R> {
         if *record.facts == facts {
             return false;
         }
-        record.facts = Arc::new(facts);
+        record.facts = self.common.facts.of(facts);
         true
     }
 
@@ -177,7 +179,7 @@ impl<R: Ord + Clone> Hosts<R> {
             return Some(backend.slot.clone());
         }
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let view = record.view(world, &place, (key.port, &key.subset), None, self.seed >> 33)?;
+        let view = record.view(world, &place, &mut self.common, (key.port, &key.subset), None, self.seed >> 33)?;
         self.runs += 1;
         let slot = Arc::new(Slot::new(key.clone(), view));
         let view = slot.view.load_full();
@@ -201,7 +203,7 @@ impl<R: Ord + Clone> Hosts<R> {
         let host: Host<R> =
             Host { service: Some(service.clone()), rule: rule.cloned(), facts: Arc::default(), readers: Few::default(), backends: Vec::new() };
         let place = Place { stand: stand.clone(), callers: self.callers.clone() };
-        host.view(world, &place, (port, subset), None, 0)
+        host.view(world, &place, &mut Common::default(), (port, subset), None, 0)
     }
 
     /// Backends with a warm-up whose views were made since the last time.
@@ -222,7 +224,7 @@ impl<R: Ord + Clone> Hosts<R> {
         for (at, backend) in record.backends.iter().enumerate() {
             self.runs += 1;
             let BackendKey { port, subset, .. } = &backend.slot.key;
-            let view = record.view(world, &place, (*port, subset), Some(&backend.view), self.seed >> 33);
+            let view = record.view(world, &place, &mut self.common, (*port, subset), Some(&backend.view), self.seed >> 33);
             fresh.extend(view.filter(|v| !same(v, &backend.view)).map(|view| (at, Arc::new(view))));
         }
         let Some(record) = self.records.get_mut(host) else { return };
@@ -289,13 +291,22 @@ impl<R: Ord> Host<R> {
         self.place(key).ok().map(|at| &mut self.backends[at])
     }
 
-    fn view(&self, world: &World, place: &Place, (port, subset): (u16, &str), previous: Option<&View>, seed: u64) -> Option<View> {
+    fn view(
+        &self,
+        world: &World,
+        place: &Place,
+        common: &mut Common,
+        (port, subset): (u16, &str),
+        previous: Option<&View>,
+        seed: u64,
+    ) -> Option<View> {
         let service = self.service.as_ref()?;
         let number = service.port(port)?;
         let effective = self.effective(world, port, subset);
-        let policy = effective.policy(number.protocol, &world.mesh);
+        let policy = common.policies.of(effective.policy(number.protocol, &world.mesh));
         let setting = effective.locality(&world.mesh, service.distribution, &place.callers);
         let line = Line { setting: Arc::new(setting), stand: place.stand.clone(), outlier: effective.outlier().map(Arc::new) };
+        let line = common.lines.of(line);
         let labels = match subset {
             "" => None,
             name => Some(&self.rule.as_ref()?.subset(name)?.labels),
@@ -309,11 +320,11 @@ impl<R: Ord> Host<R> {
         let of_port = endpoints.iter().filter(|e| e.port_name == number.name && (all || e.health != Health::Unhealthy));
         let chosen: Vec<&Arc<Endpoint>> = of_port.filter(|e| labels.is_none_or(|l| e.workload.carries(l))).collect();
         if chosen.iter().all(|e| e.is_direct()) {
-            return Some(view(policy, &line, &chosen, previous, seed));
+            return Some(view(&policy, &line, &chosen, previous, seed));
         }
         let across = across(&chosen, service.kind, world.gateway.mutual_tls);
-        let mut view = view(policy, &line, &across.dialled.iter().collect::<Vec<_>>(), previous, seed);
-        view.left_out = told(across.left_out.into_iter().map(|(endpoint, why)| (&**endpoint, why)));
+        let mut view = view(&policy, &line, &across.dialled.iter().collect::<Vec<_>>(), previous, seed);
+        view.left_out = told(across.left_out.into_iter().map(|(endpoint, why)| (&**endpoint, why))).into();
         Some(view)
     }
 
@@ -325,5 +336,5 @@ impl<R: Ord> Host<R> {
 /// True where two views show the same.
 fn same(a: &View, b: &View) -> bool {
     let asked = a.policy == b.policy && a.line == b.line && a.left_out == b.left_out;
-    asked && a.members.len() == b.members.len() && a.members.iter().zip(&b.members).all(|(a, b)| Arc::ptr_eq(a, b))
+    asked && a.members.len() == b.members.len() && a.members.iter().zip(&b.members).all(|(a, b)| a.is(b))
 }

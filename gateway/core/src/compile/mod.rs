@@ -7,6 +7,7 @@
 //!
 //! Pure: the world, the changes and a seed for the turns of ROUND_ROBIN go in, a [`Plan`] comes out. Nothing is published here.
 
+mod alike;
 mod bind;
 mod delegate;
 mod few;

@@ -332,7 +332,7 @@ fn hash_key(hash: &ConsistentHashLb) -> Option<HashKey> {
 }
 
 /// Where a rule says what is hashed: for which subset and port (D-31).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct HashRule {
     subset: Option<String>,
     port: Option<u16>,

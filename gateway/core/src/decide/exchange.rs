@@ -51,7 +51,7 @@ pub struct Exchange {
     pub(super) tried: SmallVec<[Arc<EndpointState>; 3]>,
     /// Which priorities retries keep away from, where the route asks for it.
     pub(super) remote: Option<Box<Remote>>,
-    pub(super) member: Option<Arc<Member>>,
+    pub(super) member: Option<Member>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) outcome: Option<Outcome>,
     pub(super) holds: Holds,

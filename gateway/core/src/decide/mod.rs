@@ -154,7 +154,7 @@ pub struct Attempt {
     /// 1 for the first.
     pub number: u32,
     /// The endpoint.
-    pub member: Arc<Member>,
+    pub member: Member,
     /// Its backend.
     pub slot: Arc<Slot>,
     /// In what the endpoint is spoken to; never [`UpstreamProtocol::SameAsClient`].

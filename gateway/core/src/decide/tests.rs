@@ -46,7 +46,7 @@ fn slot_of(endpoints: usize, policy: BackendPolicy) -> Arc<Slot> {
         .collect();
     let policy = BackendPolicy { lb: Lb::RoundRobin, ..policy };
     let key = BackendKey { host: "a.default.svc.cluster.local".into(), port: 80, subset: "".into() };
-    Arc::new(Slot::new(key, view(policy, &Line::default(), &endpoints.iter().collect::<Vec<_>>(), None, 0)))
+    Arc::new(Slot::new(key, view(&policy.into(), &Arc::default(), &endpoints.iter().collect::<Vec<_>>(), None, 0)))
 }
 
 /// A rule written as YAML: `timeout`, `retries`, `fault`.
@@ -356,7 +356,7 @@ fn retries_leave_their_localities_after_two_where_asked_v36() {
     let setting = Setting::Failover { labels: vec![], regions: vec![], weighted: false };
     let stand = Stand { locality: "r1/z1".into(), ..Stand::default() };
     let line = Line { setting: Arc::new(setting), stand: Arc::new(stand), outlier: None };
-    let view = view(BackendPolicy::default(), &line, &endpoints.iter().collect::<Vec<_>>(), None, 0);
+    let view = view(&Arc::default(), &Arc::new(line), &endpoints.iter().collect::<Vec<_>>(), None, 0);
     let slot = Arc::new(Slot::new(plain.key.clone(), view));
     for (asked, want) in [(false, [0, 0, 0, 0]), (true, [0, 0, 1, 1])] {
         let rule = format!(r#"{{"retries": {{"attempts": 3, "retryOn": "5xx", "retryRemoteLocalities": {asked}}}}}"#);

@@ -63,7 +63,7 @@ impl Exchange {
         self.details
     }
     /// The endpoint tried last.
-    pub fn member(&self) -> Option<&Arc<Member>> {
+    pub fn member(&self) -> Option<&Member> {
         self.member.as_ref()
     }
     /// Endpoints that this exchange's attempts have ejected; each is told once. They are out already: views and timers follow.

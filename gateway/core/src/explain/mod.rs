@@ -293,7 +293,7 @@ fn destination_told(destination: &Destination, share: f64, step: &Step) -> Desti
     }
     let standings = view.standings();
     told.priorities = PriorityTold::of(&view, &standings);
-    let odds = odds(&view, hashed.as_deref());
+    let odds = odds(&view, hashed.as_ref());
     told.more_endpoints = view.members.len().saturating_sub(ENDPOINTS);
     told.endpoints = place::in_line(&view, &standings)
         .into_iter()

@@ -228,7 +228,7 @@ struct BackendDump {
 
 impl BackendDump {
     fn of(slot: &Slot, view: &View) -> Self {
-        let member = |m: &Arc<crate::balance::Member>| {
+        let member = |m: &crate::balance::Member| {
             let e = &m.endpoint;
             let who = [e.workload.cluster().as_str(), e.locality().as_str(), &e.workload.name]
                 .into_iter()
