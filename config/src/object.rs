@@ -97,7 +97,7 @@ pub struct Spot {
 }
 
 /// Where in its file each field of one object stands: field path (`spec.http[2].match[0].uri`) to spot, sorted by path.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Spans(pub Box<[(Box<str>, Spot)]>);
 
 impl Spans {
@@ -118,7 +118,7 @@ impl Spans {
 }
 
 /// Where an object came from. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The cluster that holds the object; empty for files that belong to none.
     pub cluster: ClusterId,

@@ -1,6 +1,7 @@
 //! Beginning with API servers: what disk has kept is told first, then each of them is followed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,16 +32,19 @@ pub(crate) fn start(settings: &Settings, registry: &mut Registry, tell: &Sender<
         return Ok(());
     }
     let store = settings.state.as_deref().map(Store::open).transpose()?.map(Arc::new);
-    let restored = store.as_ref().map(|store| restore(settings, store, registry)).unwrap_or_default();
-    follow(settings, registry, tell, store, &restored);
+    let interner = Arc::default();
+    let restored = store.as_ref().map(|store| restore(settings, store, registry, &interner)).unwrap_or_default();
+    follow(settings, registry, Common { tell: tell.clone(), store, interner }, &restored);
     Ok(())
 }
 
 /// Reads all API servers once and changes nothing; of one that cannot be read in time, what disk has kept is there.
 pub(crate) async fn read(settings: &Settings, registry: &mut Registry) {
-    let restored = settings.state.as_deref().map(|directory| restore(settings, &Store::looking(directory), registry)).unwrap_or_default();
+    let interner = Arc::default();
+    let looked = |directory: &Path| restore(settings, &Store::looking(directory), registry, &interner);
+    let restored = settings.state.as_deref().map(looked).unwrap_or_default();
     let (tell, mut batches) = channel(WAITING);
-    follow(settings, registry, &tell, None, &restored);
+    follow(settings, registry, Common { tell, store: None, interner }, &restored);
     let end = Instant::now() + AT_ONCE;
     let is_read = |registry: &Registry, cluster: &ClusterId| {
         let standing = registry.standing(cluster);
@@ -54,8 +58,7 @@ pub(crate) async fn read(settings: &Settings, registry: &mut Registry) {
 }
 
 /// Follows all API servers until nobody listens to `tell`.
-fn follow(settings: &Settings, registry: &mut Registry, tell: &Sender<Batch>, store: Option<Arc<Store>>, restored: &BTreeMap<ClusterId, ObjectRef>) {
-    let common = Common { tell: tell.clone(), store, interner: Arc::default() };
+fn follow(settings: &Settings, registry: &mut Registry, common: Common, restored: &BTreeMap<ClusterId, ObjectRef>) {
     let mut asked = Vec::new();
     for (cluster, access) in &settings.servers {
         let is_config = *cluster == settings.config_cluster;
@@ -77,7 +80,7 @@ fn follow(settings: &Settings, registry: &mut Registry, tell: &Sender<Batch>, st
             tokio::spawn(async move { reflect(&door, &resource, &mut members).await });
         }
     }
-    let ended = tell.clone();
+    let ended = common.tell.clone();
     tokio::spawn(async move {
         // Watchers end when this is dropped.
         let _running = running;
@@ -86,10 +89,9 @@ fn follow(settings: &Settings, registry: &mut Registry, tell: &Sender<Batch>, st
 }
 
 /// Tells what disk has kept of each cluster, and returns the members among them.
-fn restore(settings: &Settings, store: &Store, registry: &mut Registry) -> BTreeMap<ClusterId, ObjectRef> {
+fn restore(settings: &Settings, store: &Store, registry: &mut Registry, interner: &Mutex<Interner>) -> BTreeMap<ClusterId, ObjectRef> {
     let mut members = store.members();
     members.retain(|cluster, _| settings.remote_secrets.is_some() && !settings.clusters.contains(cluster));
-    let interner = Mutex::new(Interner::default());
     for (cluster, secret) in settings.servers.keys().map(|c| (c, None)).chain(members.iter().map(|(c, s)| (c, Some(s)))) {
         let is_config = *cluster == settings.config_cluster;
         let Some(kept) = store.restore(cluster, kinds(is_config)) else { continue };

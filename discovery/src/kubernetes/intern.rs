@@ -1,10 +1,11 @@
-//! One allocation for each text, each set of labels and each list of ports, however many objects carry it.
+//! One allocation for each text, each set of labels and each list of ports, however many objects carry it; and one for each Service,
+//! however many clusters have it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use isthmus_config::name::ClusterId;
-use isthmus_config::object::{Labels, Origin};
+use isthmus_config::object::Labels;
+use isthmus_core::join::ServiceFact;
 use isthmus_core::model::{Kin, NamedPorts, Port};
 
 /// Texts and label sets in use. What nobody else holds any more is swept out when the number has doubled.
@@ -14,8 +15,7 @@ pub struct Interner {
     labels: HashSet<Arc<Labels>>,
     ports: HashSet<NamedPorts>,
     service_ports: HashSet<Arc<[Port]>>,
-    /// Where all objects of an API server stand.
-    origins: BTreeMap<ClusterId, Arc<Origin>>,
+    services: HashSet<Arc<ServiceFact>>,
     kins: HashSet<Arc<Kin>>,
     swept: usize,
 }
@@ -62,13 +62,17 @@ impl Interner {
         ports
     }
 
-    /// The shared form of a place, which all objects of an API server have in common.
-    pub fn origin(&mut self, origin: &Origin) -> Arc<Origin> {
-        if !origin.file.is_empty() {
-            return Arc::new(origin.clone());
+    /// The shared form of a Service. One that is written in a file is like no other.
+    pub fn service(&mut self, service: ServiceFact) -> Arc<ServiceFact> {
+        if service.origin.is_some() {
+            return Arc::new(service);
         }
-        let known = self.origins.entry(origin.cluster.clone()).or_insert_with(|| Arc::new(origin.clone()));
-        if **known == *origin { known.clone() } else { Arc::new(origin.clone()) }
+        if let Some(shared) = self.services.get(&service) {
+            return shared.clone();
+        }
+        let shared = Arc::new(service);
+        self.services.insert(shared.clone());
+        shared
     }
 
     /// The shared form of what the replicas of a deployment have in common.
@@ -88,6 +92,7 @@ impl Interner {
             return;
         }
         self.kins.retain(|k| Arc::strong_count(k) > 1);
+        self.services.retain(|s| Arc::strong_count(s) > 1);
         self.labels.retain(|l| Arc::strong_count(l) > 1);
         self.ports.retain(|p| p.holders() > 1);
         self.service_ports.retain(|p| Arc::strong_count(p) > 1);

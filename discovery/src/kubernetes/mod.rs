@@ -30,7 +30,7 @@ pub(crate) fn remark(document: &Document) -> Option<Problem> {
 /// What an object says, or `None` where it says nothing to a gateway: a failed pod (M-17), a slice of names (M-16), a secret.
 pub fn fact(document: Document, interner: &mut Interner) -> Option<Fact> {
     match &document {
-        Document::Service(o) => Some(Fact::Service(Arc::new(service::fact(o, interner)))),
+        Document::Service(o) => Some(Fact::Service(service::fact(o, interner))),
         Document::EndpointSlice(o) => slice::fact(o, interner).map(|f| Fact::Slice(Arc::new(f))),
         Document::Pod(o) => pod::fact(o, interner).map(|f| Fact::Pod(Arc::new(f))),
         Document::Node(o) => Some(Fact::Node(o.meta.name.clone(), node::fact(o))),

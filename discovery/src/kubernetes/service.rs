@@ -14,11 +14,11 @@ const EXPORT_TO: &str = "networking.istio.io/exportTo";
 const NODE_SELECTOR: &str = "traffic.istio.io/nodeSelector";
 const PERSISTENT_SESSION: &str = "istio.io/persistent-session";
 
-pub(super) fn fact(object: &Object<Service>, interner: &mut Interner) -> ServiceFact {
+pub(super) fn fact(object: &Object<Service>, interner: &mut Interner) -> Arc<ServiceFact> {
     let (meta, spec) = (&object.meta, &object.spec);
     let external = spec.r#type == ServiceType::ExternalName;
     let ports = spec.ports.iter().map(|p| port(p, interner)).collect();
-    ServiceFact {
+    let fact = ServiceFact {
         namespace: interner.text(&meta.namespace),
         name: interner.text(&meta.name),
         labels: interner.labels(&meta.labels),
@@ -41,8 +41,9 @@ pub(super) fn fact(object: &Object<Service>, interner: &mut Interner) -> Service
             ServiceType::LoadBalancer => Form::LoadBalancer,
         },
         outside: outside(object).map(Box::new),
-        origin: interner.origin(&object.origin),
-    }
+        origin: (!object.origin.file.is_empty()).then(|| Arc::new(object.origin.clone())),
+    };
+    interner.service(fact)
 }
 
 /// A load balancer is named by its address where it has one (M-34); a selector that cannot be read selects no node.

@@ -64,10 +64,11 @@ impl Overlap {
         let twice = self.versions.iter().filter(|(_, versions)| versions.contains_key(&Via::Server) && versions.contains_key(&Via::Files));
         twice.filter_map(|((cluster, object), versions)| {
             let origin = match versions.values().last()? {
-                Fact::Istio(_, document) => document.origin().clone(),
-                Fact::Service(service) => (*service.origin).clone(),
-                Fact::Slice(_) | Fact::Pod(_) | Fact::Node(..) | Fact::Namespace(..) => Origin { cluster: cluster.clone(), ..Origin::default() },
+                Fact::Istio(_, document) => Some(document.origin().clone()),
+                Fact::Service(service) => service.origin.as_ref().map(|origin| (**origin).clone()),
+                Fact::Slice(_) | Fact::Pod(_) | Fact::Node(..) | Fact::Namespace(..) => None,
             };
+            let origin = origin.unwrap_or_else(|| Origin { cluster: cluster.clone(), ..Origin::default() });
             let message = format!("not in force: the API server of {cluster} has {object} already, and its version counts");
             Some(Problem::new(Severity::Error, "ISM0201", message).of(object.clone(), &origin))
         })

@@ -115,8 +115,8 @@ impl Take for Facts {
         } else if let Some(log) = &mut self.log {
             log.put(text, api_version);
         }
-        if matches!(told, Fact::Istio(..)) {
-            self.known.insert(object);
+        if let Fact::Istio(object, _) = &told {
+            self.known.insert(object.clone());
         }
         batch.push(Event::Apply(self.partition.clone(), told));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use isthmus_config::istio::WorkloadEntry;
 use isthmus_config::name::ClusterId;
-use isthmus_config::object::Object;
+use isthmus_config::object::{Object, Origin};
 
 use super::alone::Alone;
 use super::by_name::ByName;
@@ -21,6 +21,8 @@ use crate::model::Workload;
 pub struct Cluster {
     /// Its id.
     pub id: ClusterId,
+    /// Where what its API server tells stands.
+    origin: Arc<Origin>,
     services: ByName<Arc<ServiceFact>>,
     /// Services that name a network in their labels (M-33).
     labelled: BTreeSet<(Arc<str>, Arc<str>)>,
@@ -47,12 +49,18 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster of which nothing is known yet.
     pub fn new(id: ClusterId) -> Self {
-        Self { id, ..Self::default() }
+        let origin = Arc::new(Origin { cluster: id.clone(), ..Origin::default() });
+        Self { id, origin, ..Self::default() }
     }
 
     /// Its Services.
     pub fn services(&self) -> &ByName<Arc<ServiceFact>> {
         &self.services
+    }
+
+    /// Where one of its Services stands.
+    pub fn origin<'a>(&'a self, service: &'a ServiceFact) -> &'a Arc<Origin> {
+        service.origin.as_ref().unwrap_or(&self.origin)
     }
 
     /// The Services that name a network in their labels, which makes them its gateways (M-33).

@@ -27,7 +27,7 @@ pub fn conflicts(facts: &Facts<'_>, host: &Hostname) -> Vec<Problem> {
         if !differences.is_empty() {
             let message =
                 format!("cluster {} has another definition than {}, which counts: {}", cluster.id, first_cluster.id, differences.join("; "));
-            problems.push(Problem::new(Severity::Warning, "IST0170", message).of(object(), &other.origin).at("spec"));
+            problems.push(Problem::new(Severity::Warning, "IST0170", message).of(object(), cluster.origin(other)).at("spec"));
         }
         let (lost, count) = lost(cluster, first, other);
         if !lost.is_empty() {
@@ -38,7 +38,7 @@ pub fn conflicts(facts: &Facts<'_>, host: &Hostname) -> Vec<Problem> {
                 first_cluster.id,
                 names(first)
             );
-            problems.push(Problem::new(Severity::Warning, "ISM0212", message).of(object(), &other.origin).at("spec.ports"));
+            problems.push(Problem::new(Severity::Warning, "ISM0212", message).of(object(), cluster.origin(other)).at("spec.ports"));
         }
     }
     problems

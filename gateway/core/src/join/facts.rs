@@ -15,8 +15,8 @@ use super::cluster::Cluster;
 use super::gateways::Networks;
 use crate::model::{Distribution, ExportTo, GatewayIdentity, NETWORK, Port};
 
-/// A Kubernetes Service.
-#[derive(Clone, Debug, PartialEq)]
+/// A Kubernetes Service. It does not say in which cluster it is, so that those of several clusters can be one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceFact {
     /// Its namespace.
     pub namespace: Arc<str>,
@@ -42,12 +42,12 @@ pub struct ServiceFact {
     pub form: Form,
     /// How it is reached from outside its cluster, where it is.
     pub outside: Option<Box<Outside>>,
-    /// Where it stands.
-    pub origin: Arc<Origin>,
+    /// Where it is written, in files.
+    pub origin: Option<Arc<Origin>>,
 }
 
 /// What kind of Service it is; clusters had better agree on it (M-1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// `type: ExternalName`
     ExternalName,
@@ -81,7 +81,7 @@ impl ServiceFact {
 }
 
 /// How a Service is reached from outside its cluster (M-34).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Outside {
     /// Its load balancers, by name where they have no address, and its externalIPs.
     pub addresses: Vec<Arc<str>>,

@@ -57,7 +57,7 @@ pub fn find(clusters: &[Cluster], mesh: &Mesh, domain: &str, answers: &HashMap<A
                 Ok(list) => list.iter().for_each(|(address, port)| found.add(address, *port, &network, &cluster.id, answers)),
                 Err(lacks) => {
                     let object = ObjectRef::new(Kind::Service, service.namespace.clone(), service.name.clone());
-                    found.unfit.push(Unfit { object, origin: (*service.origin).clone(), network, lacks });
+                    found.unfit.push(Unfit { object, origin: (**cluster.origin(service)).clone(), network, lacks });
                 }
             }
         }

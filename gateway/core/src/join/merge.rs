@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use isthmus_config::name::{Hostname, Network};
-use isthmus_config::object::{Kind, ObjectRef};
+use isthmus_config::object::{Kind, ObjectRef, Origin};
 
 use super::cluster::Cluster;
 use super::facts::{Facts, ServiceFact};
@@ -57,11 +57,11 @@ fn unmarked(facts: &Facts<'_>, host: &Hostname) -> Option<Joined> {
     let Some((namespace, name)) = kubernetes_name(host, &facts.gateway.domain) else {
         return service_entry::service(facts, host, &entries);
     };
-    let first = facts.clusters.iter().find_map(|c| c.services().get(namespace, name));
-    let Some(first) = first else {
+    let first = facts.clusters.iter().find_map(|c| Some((c, c.services().get(namespace, name)?)));
+    let Some((cluster, first)) = first else {
         return service_entry::service(facts, host, &entries);
     };
-    let mut service = kubernetes_service(facts, host, first);
+    let mut service = kubernetes_service(facts, host, first, cluster.origin(first));
     if !service.export_to.includes(&facts.gateway.namespace) {
         let visible = service_entry::service(facts, host, &entries).filter(|j| j.service.export_to.includes(&facts.gateway.namespace));
         if visible.is_some() {
@@ -83,7 +83,7 @@ fn unmarked(facts: &Facts<'_>, host: &Hostname) -> Option<Joined> {
     Some(Joined { service, endpoints })
 }
 
-fn kubernetes_service(facts: &Facts<'_>, host: &Hostname, first: &ServiceFact) -> Service {
+fn kubernetes_service(facts: &Facts<'_>, host: &Hostname, first: &ServiceFact, origin: &Arc<Origin>) -> Service {
     let default = || ExportTo::parse::<&str>(&[], &first.namespace, &facts.mesh.default_export_to);
     Service {
         hostname: host.clone(),
@@ -98,7 +98,7 @@ fn kubernetes_service(facts: &Facts<'_>, host: &Hostname, first: &ServiceFact) -
         distribution: first.distribution.unwrap_or_else(|| distribution_of_namespace(facts, &first.namespace)),
         unmet: Vec::new(),
         object: ObjectRef::new(Kind::Service, first.namespace.clone(), first.name.clone()),
-        origin: first.origin.clone(),
+        origin: origin.clone(),
     }
 }
 

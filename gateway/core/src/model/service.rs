@@ -8,7 +8,7 @@ use isthmus_config::object::{Labels, ObjectRef, Origin};
 use super::Protocol;
 
 /// Who may see an object (contract 1.2, exportTo).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ExportTo {
     /// Everybody (`*`, and the default).
     #[default]
@@ -86,7 +86,7 @@ pub enum TargetPort {
 }
 
 /// Which endpoints a service wants its callers to prefer (L-25).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Distribution {
     /// Those of the same zone, then of the same region.
     SameZone,
