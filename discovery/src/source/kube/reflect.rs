@@ -1,14 +1,15 @@
 //! One kind of one API server: list, then watch from there; list again only where the server has forgotten the place.
 //!
 //! A list is told as it comes, page by page; only its end removes anything, so a list that breaks off leaves all that was
-//! known. A watch that ends is opened again where it stopped. Between tries it waits, longer each time, never in step
-//! with others. One try that fails fast is not worth a word, for connections are cut; a second one is a loss, and so is one
+//! known. A watch that ends is opened again where it stopped; after trouble only where the server has not gone back behind
+//! that place, as one does whose store was restored from a backup: it would say nothing until it had caught up. Between
+//! tries it waits, longer each time, never in step with others. One try that fails fast is not worth a word, for connections are cut; a second one is a loss, and so is one
 //! that nobody answers. A kind that is not installed is asked for again now and then, without a word.
 
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::access::{ClientOf, Door};
 use super::request::{Head, Line, Page, Said, Trouble, Watch, error_line, page};
@@ -74,6 +75,18 @@ fn uneven(time: Duration) -> Duration {
 struct Position {
     version: &'static str,
     at: String,
+    /// There was trouble since the server was heard last: it may be another, or have another past.
+    is_doubted: bool,
+}
+
+impl Position {
+    /// True where the server's newest state is older than what it has told.
+    async fn is_ahead(&self, client: &ClientOf, resource: &Resource) -> Result<bool, Trouble> {
+        let bytes = page(&client.client, &resource.list(self.version, 1, None)).await?;
+        let page: Page<'_> = serde_json::from_slice(&bytes).map_err(|error| unreadable(resource, &error))?;
+        let number = |version: &str| version.parse::<u64>().ok();
+        Ok(number(&page.metadata.resource_version).zip(number(&self.at)).is_some_and(|(newest, told)| newest < told))
+    }
 }
 
 /// Nobody listens any more.
@@ -149,6 +162,9 @@ pub(crate) async fn reflect(door: &Door, resource: &Resource, taker: &mut impl T
             Ended::Trouble(trouble) => trouble,
         };
         debug!(kind = %resource.kind, ?trouble, "list or watch ended");
+        if let Some(position) = &mut position {
+            position.is_doubted = true;
+        }
         let worked = opened.is_some_and(|since| since.elapsed() >= SHORT);
         match &trouble {
             // A position that is too old and a kind that went away are no loss yet: the list tells.
@@ -170,6 +186,10 @@ pub(crate) async fn reflect(door: &Door, resource: &Resource, taker: &mut impl T
         }
         backoff.wait().await;
     }
+}
+
+fn unreadable(resource: &Resource, error: &serde_json::Error) -> Trouble {
+    Trouble::Broken(format!("not a list of {}: {error}", resource.kind))
 }
 
 async fn tell(taker: &mut impl Take, batch: Batch) -> Result<(), Deaf> {
@@ -220,7 +240,7 @@ async fn list_version(client: &ClientOf, resource: &Resource, version: &'static 
     let mut is_first = true;
     loop {
         let bytes = page(&client.client, &resource.list(version, PAGE, next.as_deref())).await?;
-        let unreadable = |error: serde_json::Error| Trouble::Broken(format!("not a list of {}: {error}", resource.kind));
+        let unreadable = |error: serde_json::Error| unreadable(resource, &error);
         let mut batch = Batch::new();
         let meta = {
             let page: Page<'_> = serde_json::from_slice(&bytes).map_err(unreadable)?;
@@ -239,7 +259,7 @@ async fn list_version(client: &ClientOf, resource: &Resource, version: &'static 
         }
         tell(taker, batch).await?;
         if next.is_none() {
-            return Ok(Position { version, at: meta.resource_version });
+            return Ok(Position { version, at: meta.resource_version, is_doubted: false });
         }
     }
 }
@@ -253,6 +273,11 @@ async fn watch(
     lost: &mut Option<String>,
     opened: &mut Option<Instant>,
 ) -> Result<(), Ended> {
+    if position.is_doubted && position.is_ahead(client, resource).await? {
+        info!(kind = %resource.kind, told = position.at, "the API server knows less than it has told, listing anew");
+        return Err(Trouble::Gone.into());
+    }
+    position.is_doubted = false;
     let seconds = rand::rng().random_range(WATCH);
     let api_version = resource.api_version(position.version);
     let mut watch = Watch::open(&client.client, &resource.watch(position.version, &position.at, seconds), IDLE).await?;

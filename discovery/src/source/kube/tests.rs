@@ -147,6 +147,7 @@ async fn what_is_no_list_and_who_is_not_let_in_take_nothing_away() {
         answer("503 Service Unavailable", "starting"),
         answer("401 Unauthorized", r#"{"message":"who are you"}"#),
         answer("401 Unauthorized", r#"{"message":"who are you"}"#),
+        list(&["a"], 3, "more"),
         ok(&event("ADDED", "end", 4)),
     ];
     let (_, told) = play(Kind::Service, answers, "end").await;
@@ -157,11 +158,35 @@ async fn what_is_no_list_and_who_is_not_let_in_take_nothing_away() {
 
 #[tokio::test]
 async fn one_try_that_fails_fast_is_not_worth_a_word() {
-    let answers = vec![list(&["a"], 5, ""), String::new(), ok(&event("ADDED", "b", 6)), String::new(), String::new(), ok(&event("ADDED", "end", 7))];
+    let newest = |version| list(&["a"], version, "more");
+    let answers = vec![
+        list(&["a"], 5, ""),
+        String::new(),
+        newest(5),
+        ok(&event("ADDED", "b", 6)),
+        String::new(),
+        String::new(),
+        newest(6),
+        ok(&event("ADDED", "end", 7)),
+    ];
     let (_, told) = play(Kind::Service, answers, "end").await;
     let lost = told.iter().position(|word| word.starts_with("lost")).expect("the second one is");
     assert_eq!(told[..lost], ["[", "a", "]", "b"]);
     assert_eq!(told[lost + 1..], ["resumed", "end"]);
+}
+
+#[tokio::test]
+async fn an_api_server_that_was_set_back_is_listed_anew() {
+    for (newest, want) in [(4, ["[", "a", "b", "]", "[", "a", "]"].as_slice()), (5, &["[", "a", "b", "]"]), (9, &["[", "a", "b", "]"])] {
+        let is_behind = newest < 5;
+        let mut answers = vec![list(&["a", "b"], 5, ""), String::new(), list(&["a"], newest, "more")];
+        answers.extend(is_behind.then(|| list(&["a"], newest, "")));
+        answers.push(ok(&event("ADDED", "end", newest + 1)));
+        let (asked, told) = play(Kind::Service, answers, "end").await;
+        assert_eq!(told[..told.len() - 1], *want, "{newest}");
+        let from = if is_behind { format!("resourceVersion={newest}") } else { "resourceVersion=5".to_owned() };
+        assert_eq!(asked.get(if is_behind { 4 } else { 3 }), Some(&from));
+    }
 }
 
 #[tokio::test]
