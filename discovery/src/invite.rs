@@ -13,6 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use xxhash_rust::xxh64::xxh64;
 
 use crate::source::kube::{Access, chain};
 
@@ -26,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LASTS: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The type of secrets that hold an account's token.
 const OF_ACCOUNT: &str = "kubernetes.io/service-account-token";
+/// What the secret's name begins with, as istioctl's.
+const PREFIX: &str = "istio-remote-secret-";
 /// The annotation that says whose.
 const ACCOUNT: &str = "kubernetes.io/service-account.name";
 
@@ -105,7 +108,7 @@ impl Invitation {
             "clusters": [{"name": name, "cluster": cluster}], "users": [{"name": name, "user": {"token": token}}],
             "contexts": [{"name": name, "context": {"cluster": name, "user": name}}]});
         warnings.extend(tried(&kubeconfig.to_string()).await.err().map(|e| format!("{server} cannot be read from here with this secret: {e}")));
-        let metadata = json!({"name": format!("istio-remote-secret-{name}"), "namespace": self.namespace,
+        let metadata = json!({"name": secret_name(name), "namespace": self.namespace,
             "labels": {"istio/multiCluster": "true"}, "annotations": {"networking.istio.io/cluster": name}});
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {name: kubeconfig.to_string()}});
         Ok(Invited { secret, warnings })
@@ -163,6 +166,14 @@ impl Invitation {
     }
 }
 
+/// A name for the secret. Kubernetes allows fewer characters there than in the key, which is the cluster's own name; two clusters
+/// never share one.
+fn secret_name(cluster: &str) -> String {
+    let plain: String = cluster.chars().map(|c| if c == '_' { '-' } else { c.to_ascii_lowercase() }).collect();
+    let plain = plain.trim_matches(['-', '.']).to_owned();
+    if plain == cluster { format!("{PREFIX}{plain}") } else { format!("{PREFIX}{plain}-{:08x}", xxh64(cluster.as_bytes(), 0) >> 32) }
+}
+
 /// What a secret holds, if it is filled.
 fn token(secret: Secret) -> Option<Token> {
     let mut data = secret.data?;
@@ -183,4 +194,26 @@ async fn tried(kubeconfig: &str) -> Result<(), String> {
     let request = http::Request::get("/apis/discovery.k8s.io/v1/endpointslices?limit=1").body(Vec::new()).map_err(|e| e.to_string())?;
     let asked = tokio::time::timeout(PATIENCE, client.request::<Value>(request)).await;
     asked.map_err(|_| "no answer in time".to_owned())?.map(drop).map_err(|e| chain(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_named_as_kubernetes_allows_it() {
+        for (cluster, want) in [
+            ("c2", "istio-remote-secret-c2"),
+            ("eu.c2", "istio-remote-secret-eu.c2"),
+            ("gke_shop_eu-west1_c2", "istio-remote-secret-gke-shop-eu-west1-c2-"),
+            ("gke-shop-eu-west1-c2", "istio-remote-secret-gke-shop-eu-west1-c2"),
+            ("C2", "istio-remote-secret-c2-"),
+            ("c2_", "istio-remote-secret-c2-"),
+        ] {
+            let name = secret_name(cluster);
+            assert!(name.starts_with(want), "{cluster}: {name}");
+            assert!(name.ends_with(|c: char| c.is_ascii_alphanumeric()) && !name.contains('_'), "{name}");
+        }
+        assert_ne!(secret_name("C2"), secret_name("c2_"));
+    }
 }

@@ -76,7 +76,7 @@ fn follow(settings: &Settings, registry: &mut Registry, common: Common, restored
         if let Some(namespace) = settings.remote_secrets.as_deref().filter(|_| asked.is_config) {
             let (configured, patience) = (settings.clusters.clone(), settings.remote_timeout);
             let mut members = Members::new(secrets(FIRST), configured, patience, common.clone(), restored.clone());
-            let (door, resource) = (Door::new(asked.access.clone()), Resource::remote_secrets(namespace));
+            let (door, resource) = (Door::new(asked.cluster.clone(), asked.access.clone()), Resource::remote_secrets(namespace));
             tokio::spawn(async move { reflect(&door, &resource, &mut members).await });
         }
     }

@@ -101,6 +101,8 @@ fn a_token_that_lasts_is_preferred_and_what_may_not_work_is_told() {
         "{}",
         messages(&missing)
     );
+    let unnameable = isthmus(&["remote-secret", "--name", "arn:aws:eks/c2"]);
+    assert!(unnameable.status.code() == Some(64) && messages(&unnameable).contains("a key of the secret"), "{}", messages(&unnameable));
     let context = invite(three, &["--context", "other"]);
     assert!(context.status.code() == Some(1) && messages(&context).contains("other"), "{}", messages(&context));
 }

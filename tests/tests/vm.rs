@@ -75,6 +75,17 @@ fn a_host_is_made_where_it_is_asked_for() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_is_told_where_something_is_missed() {
+    let folder = world();
+    let path = folder.path();
+    std::fs::write(path.join("mesh/httpd.yaml"), "apiVersion: networking.istio.io/v1\nkind: [").expect("a file");
+    for words in ["add httpd.vm.demo 10.0.0.1 --locality r1", "list", "remove httpd-146"] {
+        let told = String::from_utf8_lossy(&vm(path, words).stderr).into_owned();
+        assert!(told.contains("warning: mesh/httpd.yaml:2: "), "{words}: {told}");
+    }
+}
+
+#[test]
 fn what_would_not_serve_is_not_written() {
     let folder = world();
     let path = folder.path();

@@ -12,7 +12,7 @@ use super::{Done, Failed};
 #[derive(Debug, Args)]
 pub(crate) struct RemoteSecret {
     /// The name that the member will have.
-    #[arg(long, value_name = "CLUSTER")]
+    #[arg(long, value_name = "CLUSTER", value_parser = key)]
     name: String,
     /// The kubeconfig that reaches the member [default: what kubectl would use].
     #[arg(long, value_name = "FILE")]
@@ -29,6 +29,15 @@ pub(crate) struct RemoteSecret {
     /// The account that may read; deploy/member makes it.
     #[arg(long, value_name = "NAME", default_value = "isthmus-reader")]
     service_account: String,
+}
+
+/// A name that may be a key of a secret, which is where a member's name stands.
+fn key(text: &str) -> Result<String, String> {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    if text.len() > 200 || !text.bytes().all(known) || !text.bytes().any(|b| b.is_ascii_alphanumeric()) {
+        return Err("expected letters, digits, dashes, dots and underscores: it is a key of the secret".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Runs `isthmus remote-secret`.

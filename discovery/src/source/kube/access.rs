@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::Request;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use isthmus_config::name::ClusterId;
 use jiff::Timestamp;
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster};
@@ -154,6 +155,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 /// The client that all watchers of one cluster share. One that failed is made anew from its kubeconfig, which may have
 /// been renewed meanwhile.
 pub(crate) struct Door {
+    /// Whose API server it is.
+    pub(super) cluster: ClusterId,
     access: Access,
     made: Mutex<Option<(u64, Instant, Client)>>,
     /// What was seen of the API server's certificate, and when.
@@ -168,8 +171,8 @@ pub(crate) struct ClientOf {
 }
 
 impl Door {
-    pub(crate) fn new(access: Access) -> Self {
-        Self { access, made: Mutex::new(None), seen: Mutex::new(None) }
+    pub(crate) fn new(cluster: ClusterId, access: Access) -> Self {
+        Self { cluster, access, made: Mutex::new(None), seen: Mutex::new(None) }
     }
 
     pub(crate) async fn client(&self) -> Result<ClientOf, Trouble> {

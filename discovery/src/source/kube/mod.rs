@@ -96,7 +96,7 @@ impl Server {
     pub(crate) fn follow(asked: &Asked, speaks: bool, with: &Common) -> Self {
         let (listed, is_listed) = watch::channel(BTreeSet::new());
         let shared = Arc::new(Shared { tell: with.tell.clone(), interner: with.interner.clone(), listed, lost: Mutex::default() });
-        let door = Arc::new(Door::new(asked.access.clone()));
+        let door = Arc::new(Door::new(asked.cluster.clone(), asked.access.clone()));
         let mut tasks = JoinSet::new();
         for kind in kinds(asked.is_config) {
             let log = with.store.as_ref().map(|store| store.log(&asked.cluster, kind));

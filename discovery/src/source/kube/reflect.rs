@@ -144,7 +144,7 @@ pub(crate) async fn reflect(door: &Door, resource: &Resource, taker: &mut impl T
                 }
                 Err(ended) => ended,
             },
-            Some(position) => match watch(&client, resource, position, taker, &mut lost, &mut opened).await {
+            Some(position) => match watch(door, &client, resource, position, taker, &mut lost, &mut opened).await {
                 Ok(()) if begun.elapsed() >= SHORT => {
                     backoff.reset();
                     failed = 0;
@@ -266,6 +266,7 @@ async fn list_version(client: &ClientOf, resource: &Resource, version: &'static 
 
 /// Watches from `position`, which moves along; `opened` is when the API server agreed to tell.
 async fn watch(
+    door: &Door,
     client: &ClientOf,
     resource: &Resource,
     position: &mut Position,
@@ -274,7 +275,7 @@ async fn watch(
     opened: &mut Option<Instant>,
 ) -> Result<(), Ended> {
     if position.is_doubted && position.is_ahead(client, resource).await? {
-        info!(kind = %resource.kind, told = position.at, "the API server knows less than it has told, listing anew");
+        info!(cluster = %door.cluster, kind = %resource.kind, told = position.at, "the API server knows less than it has told, listing anew");
         return Err(Trouble::Gone.into());
     }
     position.is_doubted = false;

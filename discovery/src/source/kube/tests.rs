@@ -95,7 +95,7 @@ async fn play(kind: Kind, answers: Vec<String>, until: &str) -> (Vec<String>, Ve
          contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n"
     );
     let (tell, mut told) = unbounded_channel();
-    let door = Door::new(Access::of_secret(&kubeconfig).expect("a kubeconfig"));
+    let door = Door::new("c".into(), Access::of_secret(&kubeconfig).expect("a kubeconfig"));
     let reflecting = tokio::spawn(async move { reflect(&door, &Resource::of(kind), &mut Told(tell)).await });
     let mut words = Vec::new();
     while words.last().is_none_or(|w| w != until) {

@@ -135,7 +135,7 @@ fn service(add: &Add, world: &World) -> Result<Option<Arc<Object<ServiceEntry>>>
         [] => {
             let hosts = entries.values().flat_map(|e| e.spec.hosts.iter().map(String::as_str));
             let meant = nearest(&add.host, hosts).map(|host| format!("; did you mean {host}?")).unwrap_or_default();
-            Err(Failed::Other(format!("no ServiceEntry has the host {}{meant} --create writes one", add.host)))
+            Err(Failed::Other(format!("no ServiceEntry has the host {}{meant}; --create writes one", add.host)))
         }
         [first, second, ..] => {
             Err(Failed::Usage(format!("{} and {} both have the host {}: give the namespace of one, -n", named(first), named(second), add.host)))

@@ -5,11 +5,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use isthmus_config::problem::Severity;
 use isthmus_core::model;
 
 use super::{Where, offline};
 use crate::asked::{Asked, Refused};
-use crate::cli::out::Out;
+use crate::cli::out::{Out, Paint};
 use crate::cli::{Failed, say_read};
 use crate::sources;
 
@@ -42,10 +43,14 @@ impl World {
         Ok(Self { asked, dir })
     }
 
-    /// Everything as it stands.
+    /// Everything as it stands. What cannot be read is said: it may hold the very service or machine that is meant.
     pub(super) fn world(&self, out: Out) -> Arc<model::World> {
         let mut registry = offline(self.asked.settings.clone(), Vec::new());
         say_read(out, &sources::read(&registry));
+        for problem in registry.problems().iter().filter(|problem| problem.severity == Severity::Error && !problem.origin.file.is_empty()) {
+            let (file, line) = (&problem.origin.file, problem.origin.start.line);
+            out.message(&format!("{} {file}:{line}: {}", out.paint_message(Paint::Yellow, "warning:"), problem.message));
+        }
         registry.world().0
     }
 
