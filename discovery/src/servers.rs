@@ -31,7 +31,8 @@ pub(crate) fn start(settings: &Settings, registry: &mut Registry, tell: &Sender<
     if settings.servers.is_empty() {
         return Ok(());
     }
-    let store = settings.state.as_deref().map(Store::open).transpose()?.map(Arc::new);
+    let source = || SourceId(settings.config_cluster.clone(), Via::Server);
+    let store = settings.state.as_deref().map(|directory| Store::open(directory, source(), tell.clone())).transpose()?.map(Arc::new);
     let interner = Arc::default();
     let restored = store.as_ref().map(|store| restore(settings, store, registry, &interner)).unwrap_or_default();
     follow(settings, registry, Common { tell: tell.clone(), store, interner }, &restored);

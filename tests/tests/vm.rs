@@ -81,7 +81,7 @@ fn a_file_that_cannot_be_read_is_told_where_something_is_missed() {
     std::fs::write(path.join("mesh/httpd.yaml"), "apiVersion: networking.istio.io/v1\nkind: [").expect("a file");
     for words in ["add httpd.vm.demo 10.0.0.1 --locality r1", "list", "remove httpd-146"] {
         let told = String::from_utf8_lossy(&vm(path, words).stderr).into_owned();
-        assert!(told.contains("warning: mesh/httpd.yaml:2: "), "{words}: {told}");
+        assert!(told.contains("warning: mesh/httpd.yaml:3: not YAML"), "{words}: {told}");
     }
 }
 

@@ -160,6 +160,10 @@ impl Take for Facts {
         !self.known.is_empty()
     }
 
+    fn wants_list(&mut self) -> bool {
+        self.log.as_mut().is_some_and(Log::wants_list)
+    }
+
     async fn tell(&mut self, batch: Batch) -> bool {
         self.shared.tell.send(batch).await.is_ok()
     }

@@ -45,6 +45,10 @@ pub(crate) trait Take: Send {
     fn resumed(&mut self, batch: &mut Batch);
     /// True while objects are known: then a kind that is not served any more is lost, not empty.
     fn holds_any(&self) -> bool;
+    /// True where something needs all of it once more: it is listed anew when the watch ends.
+    fn wants_list(&mut self) -> bool {
+        false
+    }
     /// Hands on what was gathered; false where nobody listens any more.
     fn tell(&mut self, batch: Batch) -> impl Future<Output = bool> + Send;
 }
@@ -144,10 +148,13 @@ pub(crate) async fn reflect(door: &Door, resource: &Resource, taker: &mut impl T
                 }
                 Err(ended) => ended,
             },
-            Some(position) => match watch(door, &client, resource, position, taker, &mut lost, &mut opened).await {
+            Some(from) => match watch(door, &client, resource, from, taker, &mut lost, &mut opened).await {
                 Ok(()) if begun.elapsed() >= SHORT => {
                     backoff.reset();
                     failed = 0;
+                    if taker.wants_list() {
+                        position = None;
+                    }
                     continue;
                 }
                 Ok(()) => {

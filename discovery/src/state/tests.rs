@@ -1,0 +1,210 @@
+//! What is kept, lost and told on disk.
+
+use super::*;
+use crate::source::{Event, Via};
+
+fn source() -> SourceId {
+    SourceId("c1".into(), Via::Server)
+}
+
+/// A store whose problems nobody hears.
+fn opened(directory: &Path) -> std::io::Result<Store> {
+    Store::open(directory, source(), mpsc::channel(8).0)
+}
+
+/// Carries out what `order` gives orders for.
+fn written(directory: &Path, order: impl FnOnce(&Store)) {
+    let (tell, orders) = channel();
+    order(&Store { directory: directory.to_owned(), is_ours: true, tell });
+    let (told, _told) = mpsc::channel(8);
+    Writer::new(directory, writer::lock(directory), source(), told).write(&orders);
+}
+
+fn service(name: &str) -> String {
+    format!(r#"{{"metadata":{{"name":"{name}","namespace":"n","managedFields":[1]}},"spec":{{"clusterIP":"10.0.0.1"}}}}"#)
+}
+
+fn names(store: &Store) -> Option<Vec<String>> {
+    let kept = store.restore(&"c1".into(), [Kind::Service].into_iter())?.pop()?.1;
+    Some(kept.into_iter().map(|(_, json)| json.split('"').nth(5).unwrap_or_default().to_owned()).collect())
+}
+
+/// A list of a cluster's Services, and what comes after it.
+fn listed(directory: &Path, names: &[&str], then: impl FnOnce(&mut Log)) {
+    written(directory, |store| {
+        let mut log = store.log(&"c1".into(), Kind::Service);
+        log.begin();
+        names.iter().for_each(|name| log.put(&service(name), "v1"));
+        then(&mut log);
+    });
+}
+
+fn fill(directory: &Path) {
+    listed(directory, &["a", "b"], |log| {
+        log.done();
+        log.delete(&ObjectRef::new(Kind::Service, "n", "a"));
+        log.put(&service("c"), "v1");
+    });
+}
+
+/// What is there after `fill`, and a further list.
+fn left(names_told: &[&str], then: impl FnOnce(&mut Log)) -> Result<Option<Vec<String>>, std::io::Error> {
+    let directory = tempfile::tempdir()?;
+    fill(directory.path());
+    listed(directory.path(), names_told, then);
+    Ok(names(&opened(directory.path())?))
+}
+
+#[test]
+fn what_was_listed_and_changed_is_there_again() -> Result<(), std::io::Error> {
+    let directory = tempfile::tempdir()?;
+    fill(directory.path());
+    let store = opened(directory.path())?;
+    assert_eq!(names(&store), Some(["b", "c"].map(str::to_owned).to_vec()));
+    assert_eq!(store.restore(&"c1".into(), [Kind::Service, Kind::Pod].into_iter()), None, "half a cluster is none");
+    Ok(())
+}
+
+#[test]
+fn a_cut_last_line_is_dropped_and_any_other_damage_sets_the_file_aside() -> Result<(), std::io::Error> {
+    for (damage, want) in [
+        ((|t: String| t[..t.len() - 5].to_owned()) as fn(String) -> String, Some(vec!["b".to_owned()])),
+        (|t: String| t.replacen("10.0.0.1", "10.0.0.2", 1), None),
+        (|t: String| t.replacen("isthmus-state 1", "isthmus-state 0", 1), None),
+        (|t: String| t.lines().take(2).map(|l| format!("{l}\n")).collect(), None),
+        (|_| String::new(), None),
+    ] {
+        let directory = tempfile::tempdir()?;
+        fill(directory.path());
+        let path = directory.path().join("c1/Service.state");
+        let text = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, damage(text))?;
+        let store = opened(directory.path())?;
+        assert_eq!(names(&store), want);
+        assert_eq!(path.with_extension("broken").exists(), want.is_none());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_list_that_broke_off_changes_nothing() -> Result<(), std::io::Error> {
+    assert_eq!(left(&["x"], |_| ())?, Some(["b", "c"].map(str::to_owned).to_vec()));
+    Ok(())
+}
+
+#[test]
+fn a_list_that_names_an_object_without_telling_it_keeps_what_was_kept() -> Result<(), std::io::Error> {
+    let keep = |log: &mut Log, name: &str| log.keep(&ObjectRef::new(Kind::Service, "n", name));
+    let left = left(&["x"], |log| {
+        // `a` was deleted, and nobody has ever heard of `z`.
+        ["a", "b", "z"].into_iter().for_each(|name| keep(log, name));
+        log.done();
+        keep(log, "x");
+    })?;
+    assert_eq!(left, Some(["b", "x"].map(str::to_owned).to_vec()));
+    Ok(())
+}
+
+#[test]
+fn members_are_remembered_until_they_are_forgotten_and_their_names_lead_nowhere_else() -> Result<(), std::io::Error> {
+    let directory = tempfile::tempdir()?;
+    let secret = ObjectRef::new(Kind::Secret, "istio-system", "s");
+    written(directory.path(), |store| ["c2", "../../c3"].iter().for_each(|c| store.note_member(&(*c).into(), &secret)));
+    let store = Store::looking(directory.path());
+    assert_eq!(store.members().into_keys().map(|c| c.to_string()).collect::<Vec<_>>(), ["../../c3", "c2"]);
+    assert_eq!(std::fs::read_dir(directory.path())?.count(), 3, "two folders and the lock");
+    written(directory.path(), |store| store.forget(&"c2".into()));
+    assert_eq!(store.members().len(), 1);
+    Ok(())
+}
+/// What was said of state, so far: a word for each problem, and `well`.
+fn said(told: &mut mpsc::Receiver<Batch>) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Ok(batch) = told.try_recv() {
+        for event in batch {
+            let Event::Problems(_, _, problems) = event else { panic!("only problems are told") };
+            all.push(problems.into_iter().map(|p| p.message).next().unwrap_or_else(|| "well".to_owned()));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_once_and_written_from_a_further_list() -> Result<(), std::io::Error> {
+    let directory = tempfile::tempdir()?;
+    fill(directory.path());
+    let (tell, orders) = channel();
+    let store = Store { directory: directory.path().to_owned(), is_ours: true, tell };
+    let (told, mut hear) = mpsc::channel(8);
+    let writer = Writer::new(directory.path(), writer::lock(directory.path()), source(), told);
+    let writing = std::thread::spawn(move || writer.write(&orders));
+    let mut log = store.log(&"c1".into(), Kind::Service);
+    let heard = |hear: &mut mpsc::Receiver<Batch>| hear.blocking_recv().is_some();
+
+    // A folder stands where the list would be written.
+    let aside = directory.path().join("c1/Service.new");
+    std::fs::create_dir(&aside)?;
+    log.begin();
+    assert!(heard(&mut hear), "it is told");
+    ["x", "y"].iter().for_each(|name| log.put(&service(name), "v1"));
+    log.done();
+    log.begin();
+    log.done();
+    let (mut other, until) = (store.log(&"c2".into(), Kind::Service), directory.path().join("c2/Service.state"));
+    other.begin();
+    other.done();
+    while !until.exists() {
+        std::thread::yield_now();
+    }
+    assert_eq!(said(&mut hear), [""; 0], "once");
+    assert!(log.wants_list() && !log.wants_list() && !other.wants_list(), "a further list is asked for, and not at once again");
+
+    std::fs::remove_dir(&aside)?;
+    log.begin();
+    ["x", "y"].iter().for_each(|name| log.put(&service(name), "v1"));
+    log.done();
+    let well = hear.blocking_recv().into_iter().flatten().any(|event| matches!(event, Event::Problems(_, _, list) if list.is_empty()));
+    assert!(well, "and that it works again");
+    drop((log, other, store));
+    writing.join().expect("the writer ends with its logs");
+    assert_eq!(names(&opened(directory.path())?), Some(["x", "y"].map(str::to_owned).to_vec()));
+    Ok(())
+}
+
+#[test]
+fn two_gateways_do_not_write_into_one_directory_and_the_second_takes_over_when_the_first_ends() -> Result<(), std::io::Error> {
+    let directory = tempfile::tempdir()?;
+    let first = opened(directory.path())?;
+    let (told, mut hear) = mpsc::channel(8);
+    let second = Store::open(directory.path(), source(), told)?;
+    assert!(first.is_ours && !second.is_ours);
+    let mut log = second.log(&"c1".into(), Kind::Service);
+    let list = |log: &mut Log| {
+        log.begin();
+        log.put(&service("x"), "v1");
+        log.done();
+    };
+    list(&mut log);
+    second.note_member(&"c2".into(), &ObjectRef::new(Kind::Secret, "n", "s"));
+    let told = hear.blocking_recv().into_iter().flatten().find_map(|event| match event {
+        Event::Problems(_, _, problems) => problems.into_iter().next(),
+        _ => None,
+    });
+    let told = told.map(|problem| problem.message).unwrap_or_default();
+    assert!(told.contains("another gateway keeps its state there") && told.contains(&directory.path().display().to_string()), "{told}");
+    assert_eq!(std::fs::read_dir(directory.path())?.count(), 1, "only the lock is there");
+
+    drop(first);
+    while !directory.path().join("c2/member").exists() {
+        std::thread::yield_now();
+    }
+    assert!(log.wants_list());
+    list(&mut log);
+    assert!(hear.blocking_recv().is_some_and(|batch| batch.len() == 1));
+    drop((log, second));
+    while opened(directory.path()).is_ok_and(|store| !store.is_ours) {
+        std::thread::yield_now();
+    }
+    assert_eq!(names(&Store::looking(directory.path())), Some(vec!["x".to_owned()]));
+    Ok(())
+}
