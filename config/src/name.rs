@@ -78,7 +78,7 @@ text_name!(
     Network
 );
 text_name!(
-    /// Where an endpoint or a gateway stands: `region/zone/subzone`, kept as written, since grouping is by the raw text (L-6).
+    /// Where an endpoint or a gateway stands: `region/zone/subzone`, kept as written; a part that is missing is an empty one (L-8).
     Locality
 );
 

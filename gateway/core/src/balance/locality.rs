@@ -16,7 +16,7 @@ use crate::model::{Endpoint, NETWORK, Workload};
 pub struct Group {
     /// Failover tier, 0 first, without gaps.
     pub priority: u32,
-    /// Their locality, raw (L-6).
+    /// Their locality, as the first of them writes it (L-6).
     pub locality: Locality,
     /// Their weight among the groups of their priority.
     pub weight: u64,
@@ -67,16 +67,23 @@ pub fn arrange(setting: &Setting, stand: &Stand, endpoints: &[&Endpoint]) -> Arr
     }
 }
 
-/// One group per raw locality, sorted by text (L-6).
+/// One group per locality, sorted by text (L-6). A part that is missing is an empty one (L-8), so `r1/z1` and `r1/z1/` are one group
+/// here as they are to Envoy; the first text names it, and both weights count.
 fn by_locality(endpoints: &[&Endpoint]) -> Vec<Group> {
-    let mut groups: BTreeMap<&Locality, Group> = BTreeMap::new();
+    let mut groups: BTreeMap<[&str; 3], Group> = BTreeMap::new();
     for (at, endpoint) in (0u32..).zip(endpoints) {
         let locality = endpoint.locality();
-        let group = groups.entry(locality).or_insert_with(|| Group { priority: 0, locality: locality.clone(), weight: 0, members: Vec::new() });
+        let new = || Group { priority: 0, locality: locality.clone(), weight: 0, members: Vec::new() };
+        let group = groups.entry(locality.parts()).or_insert_with(new);
+        if *locality < group.locality {
+            group.locality = locality.clone();
+        }
         group.weight += u64::from(endpoint.weight.max(1));
         group.members.push(at);
     }
-    groups.into_values().collect()
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by(|a, b| a.locality.cmp(&b.locality));
+    groups
 }
 
 /// Each percent is shared by the groups it claims in proportion to their weight, rounded up; unclaimed groups lose all (L-30):

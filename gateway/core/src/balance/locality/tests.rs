@@ -111,6 +111,13 @@ fn examples_61_to_76() {
             &["a r1/z1/s1", "b r1/z1/s2", "c r1/z2/s1", "d r2/z1/s1", "e r3/z1/s1", "f r3/z2/s1", "g r3/z3/s1"],
             "a P0 w40, b P0 w40, c P0 w15, d P0 w5",
         ),
+        (
+            "L-8 an empty subzone",
+            distribute("*", &[("r1/*", 40), ("r2/*", 60)]),
+            "r1/z1",
+            &["a r1/z1", "b r1/z1/ *2", "c r2/z1", "d r1/z1-x/", "e r1/z1"],
+            "a+b+e P0 w32, d P0 w8, c P0 w60",
+        ),
         ("L-7 a part of a segment", distribute("r1/z*", &[("r1/*", 100)]), "r1/z1/s1", &FIVE[..1], "a P0 w1"),
     ];
     for (example, setting, stand, endpoints, want) in rows {
