@@ -32,7 +32,7 @@ const LOOKUPS: usize = 100;
 const ROUNDS: usize = 31;
 
 /// Every shape, in the order of the tables.
-const SHAPES: [Shape; 3] = [Shape::HostEach, Shape::Shared, Shape::OneHost];
+const SHAPES: [Shape; 4] = [Shape::HostEach, Shape::Shared, Shape::OneHost, Shape::Regexes];
 
 fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -58,8 +58,21 @@ fn main() -> io::Result<()> {
         writeln!(out, "\n{}", shape.title())?;
         writeln!(
             out,
-            "  {:>7} {:>10} {:>10} {:>10} {:>8} {:>8} | {:>16} {:>16} {:>16} | {:>16} {:>16} {:>16}",
-            "routes", "endpoints", "read+join", "compile", "MB", "find: ns", "route: join", "compile", "ran", "endpoint: join", "compile", "ran"
+            "  {:>7} {:>10} {:>10} {:>10} {:>8} {:>8} | {:>14} {:>14} {:>14} {:>9} | {:>14} {:>14} {:>14} {:>9}",
+            "routes",
+            "endpoints",
+            "read+join",
+            "compile",
+            "MB",
+            "find: ns",
+            "route: read",
+            "join",
+            "compile",
+            "ran",
+            "endpoint: read",
+            "join",
+            "compile",
+            "ran"
         )?;
         for routes in [100, 1_000, 10_000] {
             // In a process of its own, so that memory is this world's.
@@ -116,13 +129,16 @@ fn lookup(shape: Shape, routes: usize, compiler: &Compiler) -> u128 {
     start.elapsed().as_nanos() / (LOOKUPS * asked.len()) as u128
 }
 
-/// Applies one changed object after the other; the figures of joining and compiling, and how much ran.
+/// Applies one changed object after the other; the figures of reading, joining and compiling, and how much ran.
 fn change(source: &mut Source, compiler: &mut Compiler, text: impl Fn(usize) -> String) -> String {
-    let (mut joins, mut compiles, mut ran) = (Vec::new(), Vec::new(), Counters::default());
+    let (mut reads, mut joins, mut compiles, mut ran) = (Vec::new(), Vec::new(), Vec::new(), Counters::default());
     for n in 0..ROUNDS {
         let text = text(n);
         let start = Instant::now();
-        source.apply(&text);
+        let facts = source.read(&text);
+        reads.push(start.elapsed());
+        let start = Instant::now();
+        source.tell(facts);
         let (world, changes) = source.registry.world();
         joins.push(start.elapsed());
         let start = Instant::now();
@@ -132,7 +148,7 @@ fn change(source: &mut Source, compiler: &mut Compiler, text: impl Fn(usize) -> 
         ran = plan.counters;
     }
     let ran = format!("{} {} {} {}", ran.listeners_run, ran.vhosts_run, ran.fragments_run, ran.backends_run);
-    format!("{:>16} {:>16} {ran:>16}", middle(joins), middle(compiles))
+    format!("{:>14} {:>14} {:>14} {ran:>9}", middle(reads), middle(joins), middle(compiles))
 }
 
 fn middle(mut times: Vec<Duration>) -> String {

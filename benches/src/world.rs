@@ -6,9 +6,9 @@ use std::sync::Arc;
 use isthmus_config::bootstrap::Bootstrap;
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::Kind;
-use isthmus_config::parse::parse;
+use isthmus_config::parse::{parse, parse_object};
 use isthmus_discovery::kubernetes::{Interner, fact};
-use isthmus_discovery::source::{Event, Partition, SourceId, Via};
+use isthmus_discovery::source::{Event, Fact, Partition, SourceId, Via};
 use isthmus_discovery::{Registry, Settings};
 
 /// Endpoints of each service; there are as many services as routes.
@@ -26,6 +26,8 @@ pub(crate) enum Shape {
     Shared,
     /// All routes in one VirtualService for one host.
     OneHost,
+    /// As before, every rule by a regex of its own.
+    Regexes,
 }
 
 impl Shape {
@@ -35,6 +37,7 @@ impl Shape {
             Self::HostEach => "a virtual host for each route",
             Self::Shared => "one virtual host, ten routes in each VirtualService",
             Self::OneHost => "one virtual host, one VirtualService",
+            Self::Regexes => "one virtual host, one VirtualService, regexes alone",
         }
     }
 
@@ -48,9 +51,9 @@ impl Shape {
             texts.push(slice(i, 0));
         }
         match self {
-            Self::HostEach => texts.extend((0..routes).map(|i| virtual_service(i, i, &[rule(i, 0)]))),
-            Self::Shared => texts.extend((0..routes / EACH).map(|i| virtual_service(i, 0, &rules(i * EACH, EACH, None)))),
-            Self::OneHost => texts.push(virtual_service(0, 0, &rules(0, routes, None))),
+            Self::HostEach => texts.extend((0..routes).map(|i| virtual_service(i, i, &[self.rule(i, 0)]))),
+            Self::Shared => texts.extend((0..routes / EACH).map(|i| virtual_service(i, 0, &self.rules(i * EACH, EACH, None)))),
+            Self::OneHost | Self::Regexes => texts.push(virtual_service(0, 0, &self.rules(0, routes, None))),
         }
         texts
     }
@@ -59,9 +62,9 @@ impl Shape {
     pub(crate) fn changed_route(self, routes: usize, round: usize) -> String {
         let place = routes / 2;
         match self {
-            Self::HostEach => virtual_service(place, place, &[rule(place, round + 1)]),
-            Self::Shared => virtual_service(place / EACH, 0, &rules(place / EACH * EACH, EACH, Some((place, round + 1)))),
-            Self::OneHost => virtual_service(0, 0, &rules(0, routes, Some((place, round + 1)))),
+            Self::HostEach => virtual_service(place, place, &[self.rule(place, round + 1)]),
+            Self::Shared => virtual_service(place / EACH, 0, &self.rules(place / EACH * EACH, EACH, Some((place, round + 1)))),
+            Self::OneHost | Self::Regexes => virtual_service(0, 0, &self.rules(0, routes, Some((place, round + 1)))),
         }
     }
 
@@ -69,7 +72,7 @@ impl Shape {
     pub(crate) fn request(self, route: usize) -> (String, String) {
         let host = match self {
             Self::HostEach => route,
-            Self::Shared | Self::OneHost => 0,
+            Self::Shared | Self::OneHost | Self::Regexes => 0,
         };
         (format!("h{host}.example.com"), format!("/svc-{route}/x"))
     }
@@ -77,6 +80,20 @@ impl Shape {
     /// The EndpointSlice of one service, one of whose endpoints moved.
     pub(crate) fn changed_endpoint(self, routes: usize, round: usize) -> String {
         slice(routes / 2, round + 1)
+    }
+
+    fn rule(self, service: usize, timeout: usize) -> String {
+        let timeout = if timeout == 0 { String::new() } else { format!(r#","timeout":"{timeout}s""#) };
+        let uri = match self {
+            Self::HostEach | Self::Shared | Self::OneHost => format!(r#"{{"prefix":"/svc-{service}/"}}"#),
+            Self::Regexes => format!(r#"{{"regex":"/svc-{service}/[a-z0-9]*(/.*)?"}}"#),
+        };
+        format!(r#"{{"match":[{{"uri":{uri}}}],"route":[{{"destination":{{"host":"s{service}"}}}}]{timeout}}}"#)
+    }
+
+    /// Some rules in a row; one of them with a timeout.
+    fn rules(self, first: usize, count: usize, changed: Option<(usize, usize)>) -> Vec<String> {
+        (first..first + count).map(|i| self.rule(i, changed.filter(|(place, _)| *place == i).map_or(0, |(_, timeout)| timeout))).collect()
     }
 }
 
@@ -101,7 +118,7 @@ pub(crate) fn with_pods(service: usize, endpoints: usize) -> String {
         "{}---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{service}, namespace: app}}\nspec:\n  selector: {{app: s{service}}}\n  ports: [{{name: http, port: 80, \
          targetPort: 8080}}]\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata: {{name: s{service}-1, namespace: app, labels: \
          {{kubernetes.io/service-name: s{service}}}}}\nports: [{{name: http, port: 8080, protocol: TCP}}]\nendpoints:\n",
-        virtual_service(service, service, &[rule(service, 0)])
+        virtual_service(service, service, &[Shape::HostEach.rule(service, 0)])
     );
     for (name, ip, node) in pods.clone() {
         text += &format!("- {{addresses: [{ip}], nodeName: n{node}, conditions: {{ready: true}}, targetRef: {{kind: Pod, name: {name}}}}}\n");
@@ -119,21 +136,11 @@ pub(crate) fn with_pods(service: usize, endpoints: usize) -> String {
 pub(crate) const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw, namespace: app}\nspec:\n  selector: {istio: \
                                   ingressgateway}\n  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]\n";
 
-fn rule(service: usize, timeout: usize) -> String {
-    let timeout = if timeout == 0 { String::new() } else { format!("\n    timeout: {timeout}s") };
-    format!("  - match: [{{uri: {{prefix: /svc-{service}/}}}}]\n    route: [{{destination: {{host: s{service}}}}}]{timeout}\n")
-}
-
-/// Some rules in a row; one of them with a timeout.
-fn rules(first: usize, count: usize, changed: Option<(usize, usize)>) -> Vec<String> {
-    (first..first + count).map(|i| rule(i, changed.filter(|(place, _)| *place == i).map_or(0, |(_, timeout)| timeout))).collect()
-}
-
+/// As an API server gives it.
 fn virtual_service(name: usize, host: usize, rules: &[String]) -> String {
     format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{name}, namespace: app}}\nspec:\n  hosts: [h{host}.example.com]\n  \
-         gateways: [gw]\n  http:\n{}",
-        rules.concat()
+        r#"{{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{{"name":"v{name}","namespace":"app"}},"spec":{{"hosts":["h{host}.example.com"],"gateways":["gw"],"http":[{}]}}}}"#,
+        rules.join(",")
     )
 }
 
@@ -170,10 +177,24 @@ impl Source {
 
     /// Tells one object.
     pub(crate) fn apply(&mut self, text: &str) {
-        let parsed = parse(text.as_bytes(), &self.cluster, &"bench.yaml".into());
+        let facts = self.read(text);
+        self.tell(facts);
+    }
+
+    /// Reads one object, which is not the control thread's work: JSON as from an API server, YAML as from a file.
+    pub(crate) fn read(&mut self, text: &str) -> Vec<Fact> {
+        let parsed = match text.starts_with('{') {
+            true => parse_object(text, "networking.istio.io/v1", Kind::VirtualService.as_str(), &self.cluster),
+            false => parse(text.as_bytes(), &self.cluster, &"bench.yaml".into()),
+        };
         assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
-        for document in parsed.documents {
-            let told = fact(document, &mut self.interner).expect("the worlds here hold only what a gateway reads");
+        let facts = parsed.documents.into_iter().map(|document| fact(document, &mut self.interner));
+        facts.map(|told| told.expect("the worlds here hold only what a gateway reads")).collect()
+    }
+
+    /// Tells what was read.
+    pub(crate) fn tell(&mut self, facts: Vec<Fact>) {
+        for told in facts {
             self.registry.apply(Event::Apply(self.partition(told.reference().kind), told));
         }
     }
