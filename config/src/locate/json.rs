@@ -58,6 +58,9 @@ impl<'de> Visitor<'de> for JsonVisitor {
     fn visit_f64<E>(self, v: f64) -> Result<Tree<'de>, E> {
         Ok(Tree::Float(v))
     }
+    fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Tree<'de>, E> {
+        Ok(Tree::Text(Cow::Borrowed(v)))
+    }
     fn visit_str<E>(self, v: &str) -> Result<Tree<'de>, E> {
         Ok(Tree::Text(Cow::Owned(v.to_owned())))
     }
@@ -70,15 +73,38 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree<'de>, A::Error> {
         let mut entries = Vec::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if SKIPPED.contains(&name.as_str()) {
+        while let Some(name) = map.next_key_seed(Name)? {
+            if SKIPPED.contains(&&*name) {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
             let node = map.next_value_seed(self.deeper()?)?;
-            entries.push((Key { spot: Spot::default(), name: Cow::Owned(name) }, node));
+            entries.push((Key { spot: Spot::default(), name }, node));
         }
         unique(&entries).map_err(|e| A::Error::custom(e.message))?;
         Ok(Tree::Map(entries))
+    }
+}
+
+/// A key, borrowed from the text where nothing in it is escaped.
+struct Name;
+
+impl<'de> serde::de::DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        d.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(v))
+    }
+    fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(v.to_owned()))
     }
 }

@@ -28,7 +28,7 @@ pub use destination_rule::destination_rule;
 pub use envoy_filter::envoy_filter;
 pub use gateway::gateway;
 pub use service_entry::service_entry;
-pub use virtual_service::virtual_service;
+pub use virtual_service::{virtual_service, virtual_service_after};
 pub use workload::{workload_entry, workload_group};
 
 /// Everything that is wrong with one object by itself; an error refuses it.

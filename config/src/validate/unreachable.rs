@@ -3,19 +3,21 @@
 //! Only what is certain is told: a rule behind one without matches, a match that stands earlier word for word, and a
 //! longer prefix behind a shorter one with the same conditions. Cost grows with the rules, never with their pairs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 
 use serde::Serialize;
 
 use super::Checker;
 use crate::istio::virtual_service::{HttpMatchRequest, VirtualService};
+use crate::object::Labels;
 use crate::problem::Severity;
 use crate::value::StringMatch;
 
 /// Warns of every rule and match of `spec` that cannot be reached.
 pub(super) fn unreachable(c: &mut Checker<'_>, spec: &VirtualService) {
-    let nameless = |matched: &HttpMatchRequest| written(&HttpMatchRequest { name: String::new(), ..matched.clone() });
-    rules(c, "http", spec.http.iter().map(|route| route.r#match.iter().map(nameless).collect()));
+    let whole = |matched| (Conditions::of(matched), matched.uri.as_ref(), matched.stat_prefix.as_str());
+    rules(c, "http", spec.http.iter().map(|route| route.r#match.iter().map(whole).collect()));
     rules(c, "tls", spec.tls.iter().map(|route| route.r#match.iter().map(written).collect()));
     rules(c, "tcp", spec.tcp.iter().map(|route| route.r#match.iter().map(written).collect()));
     prefixes(c, spec);
@@ -26,8 +28,32 @@ fn written(matched: &impl Serialize) -> String {
     serde_json::to_string(matched).unwrap_or_default()
 }
 
-fn rules(c: &mut Checker<'_>, field: &str, rules: impl Iterator<Item = Vec<String>>) {
-    let mut seen: HashMap<String, usize> = HashMap::new();
+/// What a match asks for beside the path; neither name nor statistics make it another.
+#[derive(PartialEq, Eq, Hash)]
+struct Conditions<'a> {
+    texts: [Option<&'a StringMatch>; 3],
+    maps: [&'a BTreeMap<String, StringMatch>; 3],
+    port: u32,
+    source: (&'a Labels, &'a str),
+    gateways: &'a [String],
+    ignore_uri_case: bool,
+}
+
+impl<'a> Conditions<'a> {
+    fn of(matched: &'a HttpMatchRequest) -> Self {
+        Self {
+            texts: [matched.scheme.as_ref(), matched.method.as_ref(), matched.authority.as_ref()],
+            maps: [&matched.headers, &matched.without_headers, &matched.query_params],
+            port: matched.port,
+            source: (&matched.source_labels, &matched.source_namespace),
+            gateways: &matched.gateways,
+            ignore_uri_case: matched.ignore_uri_case,
+        }
+    }
+}
+
+fn rules<K: Eq + Hash>(c: &mut Checker<'_>, field: &str, rules: impl Iterator<Item = Vec<K>>) {
+    let mut seen: HashMap<K, usize> = HashMap::new();
     let mut takes_all = None;
     for (i, matches) in rules.enumerate() {
         if let Some(first) = takes_all {
@@ -56,22 +82,27 @@ fn rules(c: &mut Checker<'_>, field: &str, rules: impl Iterator<Item = Vec<Strin
     }
 }
 
+/// Prefixes asked for with the same conditions: the first rule of each, and how long they are.
+#[derive(Default)]
+struct Prefixes<'a> {
+    rules: HashMap<&'a str, usize>,
+    lengths: BTreeSet<usize>,
+}
+
 /// Matches by uri prefix that fall under an earlier, shorter prefix with the same other conditions.
 fn prefixes(c: &mut Checker<'_>, spec: &VirtualService) {
-    let mut seen: HashMap<(&str, String), usize> = HashMap::new();
-    let mut lengths = BTreeSet::new();
+    let mut seen: HashMap<Conditions<'_>, Prefixes<'_>> = HashMap::new();
     for (i, route) in spec.http.iter().enumerate() {
         for (j, matched) in route.r#match.iter().enumerate() {
             let Some(StringMatch::Prefix(prefix)) = &matched.uri else { continue };
-            let others = written(&HttpMatchRequest { name: String::new(), stat_prefix: String::new(), uri: None, ..matched.clone() });
-            let mut shorter = lengths.range(..prefix.len()).filter_map(|length| prefix.get(..*length));
-            let covering = shorter.find_map(|short| seen.get(&(short, others.clone())).map(|rule| (short, *rule)));
-            if let Some((short, rule)) = covering {
+            let alike = seen.entry(Conditions::of(matched)).or_default();
+            let mut shorter = alike.lengths.range(..prefix.len()).filter_map(|length| prefix.get(..*length));
+            if let Some((short, rule)) = shorter.find_map(|short| alike.rules.get(short).map(|rule| (short, *rule))) {
                 let message = format!("has no effect: http[{rule}] takes every request below {short:?}");
                 c.nth("http", i, |c| c.nth("match", j, |c| c.report(Severity::Info, "IST0131", "", message)));
             }
-            lengths.insert(prefix.len());
-            seen.entry((prefix, others)).or_insert(i);
+            alike.lengths.insert(prefix.len());
+            alike.rules.entry(prefix).or_insert(i);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Admission of a VirtualService (contract 1.4); its HTTP routes are in `http_route`.
 
+use std::ops::Range;
+
 use super::{Checker, grammar, http_route, unreachable};
 use crate::istio::virtual_service::{Destination, L4MatchAttributes, RouteDestination, TlsMatchAttributes, VirtualService};
 use crate::name::Hostname;
@@ -8,6 +10,12 @@ use crate::problem::Problem;
 
 /// What is wrong with a VirtualService by itself.
 pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Problem> {
+    virtual_service_after(object, None)
+}
+
+/// As [`virtual_service`], where nothing was wrong with an earlier version: what stands at its beginning and end as it stood there is
+/// not looked at rule by rule again, for there may be thousands, and regexes cost.
+pub fn virtual_service_after(object: &Object<VirtualService>, sound: Option<&Object<VirtualService>>) -> Vec<Problem> {
     let mut c = Checker::new(Kind::VirtualService, object);
     let spec = &object.spec;
     let (delegate, at_mesh) = (spec.hosts.is_empty(), spec.gateways.is_empty() || spec.gateways.iter().any(|g| g == "mesh"));
@@ -23,7 +31,9 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Problem> {
     if spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty() {
         c.error("", "one of http, tls and tcp is needed");
     }
-    c.each("http", &spec.http, |c, route| http_route::http_route(c, route, delegate, at_mesh));
+    for i in changed(spec, sound.map(|object| &object.spec)) {
+        c.nth("http", i, |c| http_route::http_route(c, &spec.http[i], delegate, at_mesh));
+    }
     c.each("tls", &spec.tls, |c, route| {
         if route.r#match.is_empty() {
             c.error("match", "a tls rule needs at least one match");
@@ -38,6 +48,16 @@ pub fn virtual_service(object: &Object<VirtualService>) -> Vec<Problem> {
     c.export_to(&spec.export_to, false);
     unreachable::unreachable(&mut c, spec);
     c.problems
+}
+
+/// The rules that differ from those of a sound version; all where it asked for other hosts or gateways, on which their verdict depends.
+fn changed(spec: &VirtualService, sound: Option<&VirtualService>) -> Range<usize> {
+    let (new, all) = (&spec.http, 0..spec.http.len());
+    let Some(old) = sound.filter(|sound| sound.hosts == spec.hosts && sound.gateways == spec.gateways).map(|sound| &sound.http) else { return all };
+    let first = new.iter().zip(old).take_while(|(new, old)| new == old).count();
+    let rest = (&new[first..], &old[first..]);
+    let last = rest.0.iter().rev().zip(rest.1.iter().rev()).take_while(|(new, old)| new == old).count();
+    first..new.len() - last
 }
 
 fn hosts(c: &mut Checker<'_>, spec: &VirtualService, at_mesh: bool) {
@@ -149,4 +169,41 @@ pub(super) fn destination(c: &mut Checker<'_>, destination: &Destination) {
         c.check("subset", grammar::dns_label(&destination.subset));
     }
     c.some("port", destination.port.as_ref(), |c, port| c.check("number", grammar::port(port.number)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(hosts: &[&str], uris: &[&str]) -> Object<VirtualService> {
+        let rule = |uri: &&str| serde_json::json!({"match": [{"uri": {"regex": uri}}], "route": [{"destination": {"host": "s"}}]});
+        let http: Vec<_> = uris.iter().map(rule).collect();
+        let spec = serde_json::from_value(serde_json::json!({"hosts": hosts, "gateways": ["gw"], "http": http})).expect("a VirtualService");
+        Object { meta: crate::object::Meta { name: "v".into(), namespace: "n".into(), ..Default::default() }, spec, origin: Default::default() }
+    }
+
+    /// Which rules are looked at after `a b c`, each of which is sound; what is found is what is found without knowing that.
+    #[test]
+    fn rules_that_stand_as_they_stood_are_not_looked_at_again() {
+        let host = ["a.example"].as_slice();
+        let sound = object(host, &["a", "b", "c"]);
+        for (hosts, uris, want, problems) in [
+            (host, ["a", "b", "c"].as_slice(), 3..3, 0),
+            (host, &["a", "(", "c"], 1..2, 1),
+            (host, &["(", "a", "b", "c"], 0..1, 1),
+            (host, &["a", "b", "c", "("], 3..4, 1),
+            (host, &["a", "c"], 1..1, 0),
+            (host, &["a", "b"], 2..2, 0),
+            (host, &["(", "b", "["], 0..3, 2),
+            (host, &["a", "a", "b", "c"], 1..2, 2),
+            (&["b.example"], &["a", "b", "c"], 0..3, 0),
+            (&[], &["a", "b", "c"], 0..3, 1),
+        ] {
+            let new = object(hosts, uris);
+            assert_eq!(changed(&new.spec, Some(&sound.spec)), want, "{uris:?}");
+            let found = virtual_service_after(&new, Some(&sound));
+            assert_eq!(found, virtual_service(&new), "{uris:?}");
+            assert_eq!(found.len(), problems, "{uris:?} {found:?}");
+        }
+    }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use isthmus_config::istio::{ServiceEntry, WorkloadEntry, WorkloadGroup};
+use isthmus_config::istio::{ServiceEntry, VirtualService, WorkloadEntry, WorkloadGroup};
 use isthmus_config::name::{ClusterId, Hostname};
-use isthmus_config::object::{Labels, Object, ObjectRef};
+use isthmus_config::object::{Kind, Labels, Object, ObjectRef};
 use isthmus_config::parse::Document;
-use isthmus_config::validate::{refuses, validate};
+use isthmus_config::validate::{refuses, validate, virtual_service_after};
 use isthmus_core::join;
 use isthmus_core::model::{Documents, NamespacedName, Objects};
 
@@ -18,10 +18,11 @@ use crate::source::SourceId;
 impl Registry {
     /// Takes an object that the admission rules allow; a refused one leaves its last good version in force.
     pub(super) fn take_document(&mut self, source: &SourceId, object: ObjectRef, document: Document) {
-        let mut problems = validate(&document);
+        let place = (source.clone(), object.clone());
+        let mut problems =
+            if let Document::VirtualService(new) = &document { virtual_service_after(new, self.sound(&object)) } else { validate(&document) };
         let refused = refuses(&problems);
         problems.extend(unprobed(&document));
-        let place = (source.clone(), object.clone());
         if problems.is_empty() {
             self.object_problems.remove(&place);
         } else {
@@ -54,9 +55,15 @@ impl Registry {
         }
     }
 
+    /// The VirtualService in force, where no source told one with problems.
+    fn sound(&self, object: &ObjectRef) -> Option<&Object<VirtualService>> {
+        let told = |(source, kind): &(SourceId, Kind)| *kind == object.kind && self.object_problems.contains_key(&(source.clone(), object.clone()));
+        let held = self.world.documents.virtual_services.get(&key(object))?;
+        (!self.partitions.keys().any(told)).then_some(held)
+    }
+
     /// Removes an object of a kind that only the config cluster gives.
     pub(super) fn drop_document(&mut self, object: &ObjectRef) {
-        use isthmus_config::object::Kind;
         let documents = self.documents();
         let at = key(object);
         let was = match object.kind {
