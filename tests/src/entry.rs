@@ -7,7 +7,7 @@ use std::sync::Arc;
 use isthmus_config::istio::virtual_service::HttpMatchRequest;
 use isthmus_config::name::{ClusterId, Hostname};
 use isthmus_config::value::StringMatch;
-use isthmus_core::route::{Head, HostTable, Match, Order, PathNormalization, Position, RouteIndex, Scratch, Target};
+use isthmus_core::route::{Head, HostTable, Match, Order, PathNormalization, Patterns, Position, RouteIndex, Scratch, Target};
 
 /// The gateway's own file: it is a binary, so its pure parser is built in here once more.
 #[path = "../../gateway/src/listener/proxy_header.rs"]
@@ -31,7 +31,7 @@ pub fn route(bytes: &[u8]) {
     let Some(raw) = lines.pop() else { return };
     let Ok(target) = Target::parse(raw, PathNormalization::Base) else { return };
     assert!(!target.path.split('/').any(|s| s == "." || s == ".."), "dot segments are left in {:?}", target.path);
-    let rules: Vec<Match> = lines.iter().take(200).filter_map(|l| Match::compile(&rule(l)).ok()).collect();
+    let rules: Vec<Match> = lines.iter().take(200).filter_map(|l| Match::compile(&rule(l), &mut Patterns::default()).ok()).collect();
     let headers = http::HeaderMap::new();
     let head = Head { method: "GET", scheme: "http", authority: "a.test", path: &target.path, query: target.query, headers: &headers };
     let by_line = rules.iter().position(|r| r.matches(&head).is_ok());

@@ -32,6 +32,10 @@ impl<T: Ord> Few<T> {
         self.0.remove(place);
         true
     }
+    /// True where it is there.
+    pub(super) fn contains(&self, value: &T) -> bool {
+        self.0.binary_search(value).is_ok()
+    }
     /// Those that `other` has not.
     pub(super) fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a T> {
         let mut rest = &other.0[..];
@@ -73,10 +77,10 @@ mod tests {
     #[test]
     fn a_few_is_a_set() {
         let mut few = Few::default();
-        assert!(few.is_empty());
+        assert!(few.is_empty() && !few.contains(&3));
         let new: Vec<bool> = [3, 1, 3, 2, 1].into_iter().map(|n| few.insert(n)).collect();
         assert_eq!(new, [true, true, false, true, false]);
-        assert!(few.remove(&1) && !few.remove(&1));
+        assert!(few.contains(&1) && few.remove(&1) && !few.remove(&1) && !few.contains(&1));
         assert_eq!(few, Few::from(std::collections::BTreeSet::from([3, 2])));
         assert_eq!(few.iter().copied().collect::<Vec<_>>(), [2, 3]);
         let set = |list: &[i32]| Few::from(list.iter().copied().collect::<std::collections::BTreeSet<_>>());

@@ -19,6 +19,7 @@ use super::lookup::{Rules, qualify};
 use super::{routes, tcp};
 use crate::balance::{BackendKey, HashKey, Slot};
 use crate::model::{NamespacedName, World};
+use crate::route::Patterns;
 use crate::snapshot::{Part, TcpFront};
 
 /// Which VirtualService, seen from which port of which Gateway.
@@ -61,11 +62,20 @@ pub(super) struct Making<'a> {
     backends: BTreeSet<BackendKey>,
     rules: &'a Rules,
     table: &'a mut Hosts<FragmentKey>,
+    pub(super) patterns: &'a mut Patterns,
 }
 
 /// Compiles one fragment.
-pub(super) fn make(world: &World, rules: &Rules, table: &mut Hosts<FragmentKey>, key: &FragmentKey, root: &Object<VirtualService>) -> Fragment {
-    let mut making = Making { world, key, fragment: Fragment::default(), hosts: BTreeSet::new(), backends: BTreeSet::new(), rules, table };
+pub(super) fn make(
+    world: &World,
+    rules: &Rules,
+    table: &mut Hosts<FragmentKey>,
+    patterns: &mut Patterns,
+    key: &FragmentKey,
+    root: &Object<VirtualService>,
+) -> Fragment {
+    let fragment = Fragment::default();
+    let mut making = Making { world, key, fragment, hosts: BTreeSet::new(), backends: BTreeSet::new(), rules, table, patterns };
     let expansion = expand(world, root);
     let objects: BTreeSet<NamespacedName> = [key.service.clone()].into_iter().chain(expansion.delegates).collect();
     making.fragment.problems = expansion.problems;
@@ -92,8 +102,8 @@ impl Making<'_> {
         let mut host = qualify(&asked.host, namespace, &self.world.gateway.domain);
         let mut facts = self.facts(&host);
         for _ in 0..ALIASES {
-            let Standing::Alias(target) = facts.standing.clone() else { break };
-            host = target;
+            let Standing::Alias(target) = &facts.standing else { break };
+            host = target.clone();
             facts = self.facts(&host);
         }
         let named = asked.port.as_ref().map(|p| u16::try_from(p.number).unwrap_or(0));

@@ -122,14 +122,17 @@ impl<R: Ord + Clone> Hosts<R> {
 
     /// The host's record, made where it is missing. The reader is run again when the facts change.
     pub(super) fn read(&mut self, world: &World, rules: &Rules, host: &Hostname, reader: &R) -> Arc<Facts> {
-        if !self.records.contains_key(host) {
-            self.records
-                .insert(host.clone(), Host { service: None, rule: None, facts: Arc::default(), readers: Few::default(), backends: Vec::new() });
-            self.look(world, rules, host);
+        if let Some(record) = self.records.get_mut(host) {
+            if !record.readers.contains(reader) {
+                record.readers.insert(reader.clone());
+            }
+            return record.facts.clone();
         }
-        let Some(record) = self.records.get_mut(host) else { return Arc::default() };
-        record.readers.insert(reader.clone());
-        record.facts.clone()
+        let mut readers = Few::default();
+        readers.insert(reader.clone());
+        self.records.insert(host.clone(), Host { service: None, rule: None, facts: Arc::default(), readers, backends: Vec::new() });
+        self.look(world, rules, host);
+        self.records.get(host).map(|record| record.facts.clone()).unwrap_or_default()
     }
 
     /// Looks service, rule and facts up anew; true where the facts differ.
@@ -173,11 +176,11 @@ impl<R: Ord + Clone> Hosts<R> {
 
     /// The slot of a backend whose facts say that it exists, made where it is missing.
     pub(super) fn slot(&mut self, world: &World, key: &BackendKey) -> Option<Arc<Slot>> {
-        let place = self.place(world);
-        let record = self.records.get_mut(&key.host)?;
-        if let Some(backend) = record.backend(key) {
+        if let Some(backend) = self.records.get(&key.host)?.backend(key) {
             return Some(backend.slot.clone());
         }
+        let place = self.place(world);
+        let record = self.records.get_mut(&key.host)?;
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let view = record.view(world, &place, &mut self.common, (key.port, &key.subset), None, self.seed >> 33)?;
         self.runs += 1;

@@ -35,6 +35,7 @@ use isthmus_config::problem::Problem;
 use crate::balance::setting::Stand;
 use crate::balance::{Slot, View};
 use crate::model::{Changes, NamespacedName, Service, World};
+use crate::route::Patterns;
 use crate::snapshot::{ConnectionOptions, ListenKey, Listener, Snapshot};
 
 use bind::Bound;
@@ -100,6 +101,7 @@ pub struct Compiler {
     table: Hosts<FragmentKey>,
     plans: Plans,
     options: Arc<ConnectionOptions>,
+    patterns: Patterns,
     bound: BTreeMap<NamespacedName, Bound>,
     fragments: BTreeMap<FragmentKey, Arc<Fragment>>,
     /// Fragments by the VirtualServices that they read, delegates included.
@@ -122,6 +124,7 @@ impl Compiler {
             table: Hosts::new(seed),
             plans: Plans::default(),
             options: Arc::default(),
+            patterns: Patterns::default(),
             bound: BTreeMap::new(),
             fragments: BTreeMap::new(),
             readers: BTreeMap::new(),

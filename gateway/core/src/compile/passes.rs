@@ -195,7 +195,9 @@ impl Compiler {
             let wanted = |b: &&Binding| b.gateway == key.gateway && b.port == key.port && b.family == key.family;
             let bindings: Vec<_> = bound.into_iter().flat_map(|b| b.servers.iter().filter(wanted)).collect();
             let fresh = match bound {
-                Some(bound) if !bindings.is_empty() => Some(Arc::new(make(world, &self.rules, &mut self.table, &key, &bound.object))),
+                Some(bound) if !bindings.is_empty() => {
+                    Some(Arc::new(make(world, &self.rules, &mut self.table, &mut self.patterns, &key, &bound.object)))
+                }
                 Some(_) | None => None,
             };
             bound.into_iter().for_each(|bound| pass.look(bound));

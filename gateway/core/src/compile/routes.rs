@@ -74,7 +74,7 @@ pub(super) fn weight(written: i32) -> u32 {
 fn route(making: &mut Making<'_>, rule: &Rule<'_>, block: Option<&Block<'_>>) -> Result<Route, Refused> {
     let http: &HttpRoute = &rule.http;
     let matches = match block {
-        Some((b, _)) => Match::compile(b).map_err(|e| (format!("match.{}", e.field), e.reason))?,
+        Some((b, _)) => Match::compile(b, making.patterns).map_err(|e| (format!("match.{}", e.field), e.reason))?,
         None => Match::any(),
     };
     let edits = http.headers.as_ref();
@@ -105,7 +105,7 @@ fn route(making: &mut Making<'_>, rule: &Rule<'_>, block: Option<&Block<'_>>) ->
         cors: http
             .cors_policy
             .as_deref()
-            .map(|policy| Cors::new(policy).map(Box::new))
+            .map(|policy| Cors::new(policy, making.patterns).map(Box::new))
             .transpose()
             .map_err(|e| (format!("corsPolicy.{}", e.field), e.reason))?,
         fault: fault(http)?,
@@ -133,7 +133,7 @@ fn forward(making: &mut Making<'_>, http: &HttpRoute, namespace: &Arc<str>) -> R
     let rewrite = http
         .rewrite
         .as_deref()
-        .map(|rewrite| Rewrite::new(rewrite).map(Box::new))
+        .map(|rewrite| Rewrite::new(rewrite, making.patterns).map(Box::new))
         .transpose()
         .map_err(|e| (format!("rewrite.{}", e.field), e.reason))?;
     Ok(Forward { destinations, rewrite, timeout: RouteTimeout(http.timeout.map(|t| t.0)), retry, mirrors: mirrors(making, http, namespace) })

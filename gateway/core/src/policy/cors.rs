@@ -6,7 +6,7 @@ use isthmus_config::istio::virtual_service::{CorsPolicy, UnmatchedPreflights};
 use isthmus_config::value::StringMatch;
 
 use super::PolicyError;
-use crate::route::Pattern;
+use crate::route::{Pattern, Patterns};
 
 /// The cross-origin rules of a route.
 #[derive(Clone, Debug)]
@@ -53,8 +53,8 @@ pub enum CorsAnswer {
 }
 
 impl Cors {
-    /// Reads `corsPolicy`.
-    pub fn new(policy: &CorsPolicy) -> Result<Self, PolicyError> {
+    /// Reads `corsPolicy`; its regexes are those of `patterns`.
+    pub fn new(policy: &CorsPolicy, patterns: &mut Patterns) -> Result<Self, PolicyError> {
         let refused = |field, reason: String| PolicyError { field, reason };
         let list = |field, names: &[String]| -> Result<Option<HeaderValue>, PolicyError> {
             let joined = names.join(",");
@@ -66,7 +66,7 @@ impl Cors {
             origins.push(match origin {
                 StringMatch::Exact(text) => Origin::Exact(text.as_str().into()),
                 StringMatch::Prefix(text) => Origin::Prefix(text.as_str().into()),
-                StringMatch::Regex(text) => Origin::Regex(Pattern::new(text).map_err(|e| refused("allowOrigins", e.to_string()))?),
+                StringMatch::Regex(text) => Origin::Regex(patterns.pattern(text).map_err(|e| refused("allowOrigins", e.to_string()))?),
                 StringMatch::Present => return Err(refused("allowOrigins", "expected exact, prefix or regex, found none".into())),
             });
         }
@@ -145,7 +145,7 @@ mod tests {
 
     fn judge(policy: &CorsPolicy, method: Method, origin: &str, asked: &str) -> CorsAnswer {
         let headers = [(header::ORIGIN, origin.parse().unwrap()), (header::ACCESS_CONTROL_REQUEST_METHOD, asked.parse().unwrap())];
-        Cors::new(policy).unwrap().judge(&method, &headers.into_iter().collect())
+        Cors::new(policy, &mut Patterns::default()).unwrap().judge(&method, &headers.into_iter().collect())
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         ];
         assert_eq!(texts(&answer), want.into_iter().map(String::from).collect());
         let mut response: HeaderMap = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))].into_iter().collect();
-        Cors::new(&policy()).unwrap().apply(&HeaderValue::from_static("https://ok.com"), &mut response);
+        Cors::new(&policy(), &mut Patterns::default()).unwrap().apply(&HeaderValue::from_static("https://ok.com"), &mut response);
         let want = ["access-control-allow-origin: https://ok.com", "access-control-expose-headers: x-two", "access-control-allow-credentials: true"];
         assert_eq!(texts(&response), want.into_iter().map(String::from).collect());
     }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::Head;
 use super::matcher::MatchError;
 use super::pattern::{Pattern, PatternError};
+use super::patterns::Patterns;
 
 /// How one text is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,14 +21,14 @@ enum Text {
 }
 
 impl Text {
-    fn compile(want: &StringMatch) -> Result<Self, PatternError> {
+    fn compile(want: &StringMatch, patterns: &mut Patterns) -> Result<Self, PatternError> {
         Ok(match want {
             StringMatch::Present => Self::Present,
             StringMatch::Exact(text) => Self::Exact(text.as_str().into()),
             StringMatch::Prefix(text) => Self::Prefix(text.as_str().into()),
             // Istio reads a lone `*`, which is no regular expression, as "present" (V-9).
             StringMatch::Regex(text) if text == "*" => Self::Present,
-            StringMatch::Regex(text) => Self::Regex(Pattern::new(text)?),
+            StringMatch::Regex(text) => Self::Regex(patterns.pattern(text)?),
         })
     }
     fn matches(&self, text: &[u8]) -> bool {
@@ -111,7 +112,7 @@ pub(super) struct Condition {
 
 impl Condition {
     /// Compiles one; `source` is `None` where the name is none that a header can have.
-    pub(super) fn compile(field: Field, name: &str, source: Option<Source>, want: &StringMatch) -> Result<Self, MatchError> {
+    pub(super) fn compile(field: Field, name: &str, source: Option<Source>, want: &StringMatch, patterns: &mut Patterns) -> Result<Self, MatchError> {
         let place = match field {
             Field::Own(name) => name.to_owned(),
             Field::Headers => format!("headers.{name}"),
@@ -124,7 +125,7 @@ impl Condition {
         let Some(source) = source else {
             return Err(MatchError { field: place, reason: format!("expected the name of a header, found {name:?}") });
         };
-        let want = Text::compile(want).map_err(|e| MatchError { field: place, reason: e.to_string() })?;
+        let want = Text::compile(want, patterns).map_err(|e| MatchError { field: place, reason: e.to_string() })?;
         Ok(Self { field, name: name.into(), source, want })
     }
     pub(super) fn holds(&self, head: &Head<'_>) -> bool {

@@ -11,6 +11,7 @@ use super::Head;
 use super::format::{Facts, Fields, Format};
 use super::matcher::Match;
 use super::pattern::Substitution;
+use super::patterns::Patterns;
 
 /// Why an edit cannot be made; the field is relative to the message that was read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -202,10 +203,12 @@ enum PathRewrite {
 }
 
 impl Rewrite {
-    /// Reads `rewrite`.
-    pub fn new(rewrite: &HttpRewrite) -> Result<Self, EditError> {
+    /// Reads `rewrite`; its regex is one of `patterns`.
+    pub fn new(rewrite: &HttpRewrite, patterns: &mut Patterns) -> Result<Self, EditError> {
         let path = match &rewrite.uri_regex_rewrite {
-            Some(regex) => PathRewrite::Regex(Substitution::new(&regex.r#match, &regex.rewrite).map_err(|e| EditError::new("uriRegexRewrite", e))?),
+            Some(regex) => {
+                PathRewrite::Regex(patterns.substitution(&regex.r#match, &regex.rewrite).map_err(|e| EditError::new("uriRegexRewrite", e))?)
+            }
             None if rewrite.uri.is_empty() => PathRewrite::Keep,
             None => PathRewrite::Prefix(rewrite.uri.as_str().into()),
         };

@@ -12,6 +12,7 @@ use isthmus_config::value::StringMatch;
 use super::Head;
 use super::condition::{Condition, Field, Found, Source};
 use super::pattern::{Pattern, PatternError};
+use super::patterns::Patterns;
 
 /// Why a match block cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,14 +39,14 @@ pub(super) enum Uri {
 }
 
 impl Uri {
-    fn compile(want: Option<&StringMatch>, fold: bool) -> Result<Self, PatternError> {
+    fn compile(want: Option<&StringMatch>, fold: bool, patterns: &mut Patterns) -> Result<Self, PatternError> {
         Ok(match want {
             None | Some(StringMatch::Present) => Self::Any,
             Some(StringMatch::Exact(text)) if fold => Self::ExactFolded(text.to_ascii_lowercase().into()),
             Some(StringMatch::Prefix(text)) if fold => Self::PrefixFolded(text.to_ascii_lowercase().into()),
             Some(StringMatch::Exact(text)) => Self::Exact(text.as_str().into()),
             Some(StringMatch::Prefix(text)) => Self::Prefix(text.as_str().into()),
-            Some(StringMatch::Regex(text)) => Self::Regex(Pattern::new(text)?),
+            Some(StringMatch::Regex(text)) => Self::Regex(patterns.pattern(text)?),
         })
     }
     fn matches(&self, path: &str) -> bool {
@@ -85,10 +86,10 @@ impl Match {
     pub fn any() -> Self {
         Self { uri: Uri::Any, conditions: Box::default() }
     }
-    /// Compiles a block; what compile filters by is left out.
-    pub fn compile(request: &HttpMatchRequest) -> Result<Self, MatchError> {
-        let uri =
-            Uri::compile(request.uri.as_ref(), request.ignore_uri_case).map_err(|e| MatchError { field: "uri".into(), reason: e.to_string() })?;
+    /// Compiles a block; what compile filters by is left out. Its regexes are those of `patterns`.
+    pub fn compile(request: &HttpMatchRequest, patterns: &mut Patterns) -> Result<Self, MatchError> {
+        let uri = Uri::compile(request.uri.as_ref(), request.ignore_uri_case, patterns)
+            .map_err(|e| MatchError { field: "uri".into(), reason: e.to_string() })?;
         let mut conditions = Vec::new();
         let own = [
             ("method", Source::Method, &request.method),
@@ -97,16 +98,16 @@ impl Match {
         ];
         for (name, source, want) in own {
             if let Some(want) = want {
-                conditions.push(Condition::compile(Field::Own(name), name, Some(source), want)?);
+                conditions.push(Condition::compile(Field::Own(name), name, Some(source), want, patterns)?);
             }
         }
         for (field, list) in [(Field::Headers, &request.headers), (Field::WithoutHeaders, &request.without_headers)] {
             for (name, want) in list {
-                conditions.push(Condition::compile(field, name, Source::header(name), want)?);
+                conditions.push(Condition::compile(field, name, Source::header(name), want, patterns)?);
             }
         }
         for (name, want) in &request.query_params {
-            conditions.push(Condition::compile(Field::QueryParams, name, Some(Source::Query(name.as_str().into())), want)?);
+            conditions.push(Condition::compile(Field::QueryParams, name, Some(Source::Query(name.as_str().into())), want, patterns)?);
         }
         Ok(Self { uri, conditions: conditions.into() })
     }

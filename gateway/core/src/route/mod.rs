@@ -12,6 +12,7 @@ mod index;
 mod matcher;
 mod path;
 mod pattern;
+mod patterns;
 mod redirect;
 mod trie;
 
@@ -24,6 +25,7 @@ pub use index::{Filed, Order, Position, RouteIndex, Scratch};
 pub use matcher::{Match, MatchError, Mismatch};
 pub use path::{PathError, PathNormalization, Target, normalise};
 pub use pattern::{Pattern, PatternError, Substitution};
+pub use patterns::Patterns;
 pub use redirect::Redirect;
 
 /// What of a request is matched.

@@ -51,21 +51,27 @@ fn fails(pattern: &str, error: &dyn std::error::Error) -> PatternError {
 /// A pattern that must match a whole text.
 #[derive(Clone)]
 pub struct Pattern {
-    source: Arc<str>,
-    regex: Regex,
+    pub(super) source: Arc<str>,
+    pub(super) regex: Arc<Regex>,
+}
+
+/// Compiles what must match a whole text.
+pub(super) fn compile_whole(source: &str) -> Result<Regex, PatternError> {
+    // Alone first: `a)|(b` would otherwise become valid by the parentheses that are put around it.
+    syntax::parse_with(source, &syntax_config()).map_err(|e| PatternError { pattern: source.to_owned(), reason: e.to_string() })?;
+    let config = regex_config(WhichCaptures::None);
+    Regex::builder().configure(config).syntax(syntax_config()).build(&whole(source)).map_err(|e| fails(source, &e))
+}
+
+/// Compiles what is looked for anywhere in a text, with its groups.
+pub(super) fn compile_any(source: &str) -> Result<Regex, PatternError> {
+    Regex::builder().configure(regex_config(WhichCaptures::All)).syntax(syntax_config()).build(source).map_err(|e| fails(source, &e))
 }
 
 impl Pattern {
-    /// Compiles `source`.
+    /// Compiles `source`; what is held for long comes from [`super::Patterns`].
     pub fn new(source: &str) -> Result<Self, PatternError> {
-        // Alone first: `a)|(b` would otherwise become valid by the parentheses that are put around it.
-        syntax::parse_with(source, &syntax_config()).map_err(|e| PatternError { pattern: source.to_owned(), reason: e.to_string() })?;
-        let regex = Regex::builder()
-            .configure(regex_config(WhichCaptures::None))
-            .syntax(syntax_config())
-            .build(&whole(source))
-            .map_err(|e| fails(source, &e))?;
-        Ok(Self { source: source.into(), regex })
+        Ok(Self { source: source.into(), regex: Arc::new(compile_whole(source)?) })
     }
     /// As written.
     pub fn source(&self) -> &Arc<str> {
@@ -95,8 +101,8 @@ impl fmt::Debug for Pattern {
 /// RE2's global replacement: every match of a pattern by a text with `\0` to `\9` for groups (V-49).
 #[derive(Clone)]
 pub struct Substitution {
-    pattern: Box<str>,
-    regex: Regex,
+    pattern: Arc<str>,
+    regex: Arc<Regex>,
     parts: Vec<Part>,
 }
 
@@ -107,10 +113,8 @@ enum Part {
 }
 
 impl Substitution {
-    /// Compiles both sides.
-    pub fn new(pattern: &str, rewrite: &str) -> Result<Self, PatternError> {
-        let regex =
-            Regex::builder().configure(regex_config(WhichCaptures::All)).syntax(syntax_config()).build(pattern).map_err(|e| fails(pattern, &e))?;
+    /// Reads the rewrite, of which `regex`, compiled from `pattern`, has the groups.
+    pub(super) fn of(pattern: Arc<str>, regex: Arc<Regex>, rewrite: &str) -> Result<Self, PatternError> {
         let refused = |reason: String| PatternError { pattern: rewrite.to_owned(), reason };
         let groups = regex.group_info().group_len(regex_automata::PatternID::ZERO);
         let mut parts = Vec::new();
@@ -135,7 +139,7 @@ impl Substitution {
             }
         }
         parts.extend((!text.is_empty()).then_some(Part::Text(text)));
-        Ok(Self { pattern: pattern.into(), regex, parts })
+        Ok(Self { pattern, regex, parts })
     }
     /// Replaces every match in `text`; `None` where there is none.
     pub fn apply(&self, text: &str) -> Option<String> {
@@ -256,6 +260,7 @@ pub(super) fn literal_prefix(source: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::Patterns;
 
     #[test]
     fn a_pattern_matches_the_whole_text_v6() {
@@ -293,10 +298,10 @@ mod tests {
             ("x", "y", "/a", None),
             ("(b)?c", r"<\1>", "cbc", Some("<><b>")),
         ] {
-            assert_eq!(Substitution::new(pattern, rewrite).unwrap().apply(text).as_deref(), want, "{pattern} {rewrite}");
+            assert_eq!(Patterns::default().substitution(pattern, rewrite).unwrap().apply(text).as_deref(), want, "{pattern} {rewrite}");
         }
         for rewrite in [r"\2", r"\x", r"\"] {
-            assert!(Substitution::new("(a)", rewrite).is_err(), "{rewrite}");
+            assert!(Patterns::default().substitution("(a)", rewrite).is_err(), "{rewrite}");
         }
     }
 

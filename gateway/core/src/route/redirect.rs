@@ -104,10 +104,12 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
+    use crate::route::Patterns;
 
     fn check(spec: &str, matched: &str, url: &str, listener: u16) -> (u16, String) {
         let spec: HttpRedirect = serde_json::from_str(spec).expect("a redirect in JSON");
-        let matched = Match::compile(&serde_json::from_str(matched).expect("a match in JSON")).expect("a match that compiles");
+        let matched =
+            Match::compile(&serde_json::from_str(matched).expect("a match in JSON"), &mut Patterns::default()).expect("a match that compiles");
         let (scheme, rest) = url.split_once("://").expect("an absolute URL");
         let (authority, target) = rest.split_at(rest.find('/').expect("a path"));
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));

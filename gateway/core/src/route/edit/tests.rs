@@ -59,7 +59,7 @@ fn two_levels_v46() {
 fn authorities_v47() {
     let named = |a: &str| edits(&format!(r#"{{"set": {{":authority": "{a}"}}}}"#)).unwrap();
     let both = edits(r#"{"set": {"Host": "set"}, "add": {":authority": "add"}}"#).unwrap();
-    let rewrite = Rewrite::new(&HttpRewrite { authority: "rewrite".into(), ..HttpRewrite::default() }).unwrap();
+    let rewrite = Rewrite::new(&HttpRewrite { authority: "rewrite".into(), ..HttpRewrite::default() }, &mut Patterns::default()).unwrap();
     let none = HeaderEdits::default();
     for (about, rewrite, rule, destination, want) in [
         ("rewrite first", Some(&rewrite), &named("rule"), &named("destination"), Some("rewrite")),
@@ -109,13 +109,13 @@ fn rewrites_v48_v49() {
         ("no match of the pattern", "{}", r#"{"uriRegexRewrite": {"match": "^/no", "rewrite": "/x"}}"#, "/svc", None, "/svc"),
     ] {
         let matched: HttpMatchRequest = serde_json::from_str(matched).unwrap();
-        let matched = Match::compile(&matched).unwrap();
-        let rewrite = Rewrite::new(&serde_json::from_str(rewrite).unwrap()).unwrap();
+        let matched = Match::compile(&matched, &mut Patterns::default()).unwrap();
+        let rewrite = Rewrite::new(&serde_json::from_str(rewrite).unwrap(), &mut Patterns::default()).unwrap();
         let headers = HeaderMap::new();
         let head = Head { method: "GET", scheme: "http", authority: "a", path, query, headers: &headers };
         assert_eq!(rewrite.target(&head, &matched).as_deref(), Some(want), "{about}");
     }
-    let authority_only = Rewrite::new(&HttpRewrite { authority: "b".into(), ..HttpRewrite::default() }).unwrap();
+    let authority_only = Rewrite::new(&HttpRewrite { authority: "b".into(), ..HttpRewrite::default() }, &mut Patterns::default()).unwrap();
     let headers = HeaderMap::new();
     let head = Head { method: "GET", scheme: "http", authority: "a", path: "/a", query: None, headers: &headers };
     assert_eq!(authority_only.target(&head, &Match::any()), None);

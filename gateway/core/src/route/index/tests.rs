@@ -7,10 +7,11 @@ use proptest::prelude::*;
 
 use super::regexes::{CACHES, SET};
 use super::*;
+use crate::route::Patterns;
 use crate::route::pattern::Set;
 
 fn compile(requests: &[HttpMatchRequest]) -> Vec<Match> {
-    requests.iter().map(|r| Match::compile(r).expect("a match block that compiles")).collect()
+    requests.iter().map(|r| Match::compile(r, &mut Patterns::default()).expect("a match block that compiles")).collect()
 }
 
 /// All routes as one part.

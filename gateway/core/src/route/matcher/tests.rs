@@ -7,7 +7,7 @@ use super::*;
 /// A request written `METHOD scheme://authority/path?query`, with headers.
 fn check(spec: &str, request: &str, headers: &[(&'static str, &str)]) -> Result<(), String> {
     let spec: HttpMatchRequest = serde_json::from_str(spec).expect("a match block in JSON");
-    let matches = Match::compile(&spec).expect("a match block that compiles");
+    let matches = Match::compile(&spec, &mut Patterns::default()).expect("a match block that compiles");
     let (method, url) = request.split_once(' ').unwrap_or(("GET", request));
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let (authority, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -143,7 +143,7 @@ fn catch_all_g32() {
         (r#"{"withoutHeaders": {"a": {}}}"#, false),
         (r#"{"queryParams": {"a": {}}}"#, false),
     ] {
-        assert_eq!(Match::compile(&serde_json::from_str(spec).unwrap()).unwrap().is_catch_all(), want, "{spec}");
+        assert_eq!(Match::compile(&serde_json::from_str(spec).unwrap(), &mut Patterns::default()).unwrap().is_catch_all(), want, "{spec}");
     }
     assert!(Match::any().is_catch_all());
 }
@@ -156,6 +156,6 @@ fn what_cannot_be_compiled_is_named() {
         (r#"{"headers": {"a b": {}}}"#, "headers.a b"),
         (r#"{"headers": {"@request.auth.claims.sub": {"exact": "x"}}}"#, "headers.@request.auth.claims.sub"),
     ] {
-        assert_eq!(Match::compile(&serde_json::from_str(spec).unwrap()).map_err(|e| e.field).err().as_deref(), Some(want));
+        assert_eq!(Match::compile(&serde_json::from_str(spec).unwrap(), &mut Patterns::default()).map_err(|e| e.field).err().as_deref(), Some(want));
     }
 }
