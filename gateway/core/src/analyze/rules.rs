@@ -49,7 +49,7 @@ fn subsets(scene: &Scene<'_>, object: &Arc<Object<DestinationRule>>, services: &
         return;
     }
     for (i, subset) in object.spec.subsets.iter().enumerate().filter(|(_, s)| !s.labels.is_empty()) {
-        if !endpoints().any(|e| subset.labels.iter().all(|(k, v)| e.workload.labels().get(k) == Some(v))) {
+        if !endpoints().any(|e| e.workload.carries(&subset.labels)) {
             let labels: Vec<String> = subset.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
             let message = format!("subset {} selects no endpoint of {}: none has {}", subset.name, object.spec.host, labels.join(", "));
             problems.push(finding(scene.missing, "IST0173", message, Kind::DestinationRule, object, format!("spec.subsets[{i}].labels")));
