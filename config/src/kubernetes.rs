@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::object::Labels;
@@ -129,6 +130,8 @@ pub struct Pod {
     pub ips: Vec<Arc<str>>,
     /// Condition `Ready`; `None` where the status does not say.
     pub ready: Option<bool>,
+    /// It has a `metadata.deletionTimestamp`: it is on its way out.
+    pub leaving: bool,
 }
 
 /// `spec.containers[].ports[]`
@@ -200,8 +203,15 @@ impl Wire for EndpointSlice {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WirePod {
+    metadata: WirePodMetadata,
     spec: WirePodSpec,
     status: WirePodStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WirePodMetadata {
+    deletion_timestamp: Option<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -259,6 +269,7 @@ impl Wire for WirePod {
             ports: self.spec.containers.into_iter().flat_map(|c| c.ports).collect(),
             phase: self.status.phase,
             ready: condition(&self.status.conditions, "Ready"),
+            leaving: self.metadata.deletion_timestamp.is_some(),
             ips: first.iter().cloned().chain(others).collect(),
         }
     }

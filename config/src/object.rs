@@ -168,14 +168,15 @@ pub struct Object<S> {
 impl<S> Object<S> {
     /// Order of age, oldest first (G-1).
     pub fn by_age(&self, other: &Self) -> Ordering {
+        self.by_time(other).then_with(|| (&self.meta.name, &self.meta.namespace).cmp(&(&other.meta.name, &other.meta.namespace)))
+    }
+
+    /// The same, where those that came within one second are equal.
+    pub fn by_time(&self, other: &Self) -> Ordering {
         let key = |o: &Self| (o.meta.created.is_none(), o.meta.created);
-        key(self).cmp(&key(other)).then_with(|| {
-            if self.meta.created.is_none() {
-                (&self.origin.file, self.origin.position).cmp(&(&other.origin.file, other.origin.position))
-            } else {
-                Ordering::Equal
-            }
-            .then_with(|| (&self.meta.name, &self.meta.namespace).cmp(&(&other.meta.name, &other.meta.namespace)))
+        key(self).cmp(&key(other)).then_with(|| match self.meta.created {
+            None => (&self.origin.file, self.origin.position).cmp(&(&other.origin.file, other.origin.position)),
+            Some(_) => Ordering::Equal,
         })
     }
 }

@@ -20,6 +20,6 @@ pub(super) fn fact(object: &Object<Pod>, interner: &mut Interner) -> Option<PodF
         kin: interner.kin(&meta.namespace, &meta.labels, &pod.service_account_name, ports),
         addresses: pod.ips.iter().filter_map(|ip| ip.parse().ok()).collect(),
         node: interner.text(&pod.node_name),
-        ready: pod.ready == Some(true),
+        ready: pod.ready == Some(true) && &*pod.phase != "Succeeded" && !pod.leaving,
     })
 }

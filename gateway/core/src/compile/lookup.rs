@@ -9,8 +9,8 @@ use std::sync::Arc;
 use isthmus_config::name::Hostname;
 use isthmus_config::object::Kind;
 
-use super::merge::{Rule, Source, merge};
-use crate::model::{Changes, ExportTo, NamespacedName, Service, World};
+use super::merge::{Rule, Source, merge, words};
+use crate::model::{Changes, NamespacedName, Service, World};
 
 /// A host as rules write it: a short name is a service of `namespace`; anything with a dot or `*`, or an address, stays (V-20, D-5).
 pub fn qualify(host: &str, namespace: &str, domain: &str) -> Hostname {
@@ -46,6 +46,9 @@ impl Table {
         exact.or_else(|| self.wildcards.iter().find(|(h, _)| h.covers(host)).map(|(_, r)| r)).map(Vec::as_slice)
     }
 }
+
+/// An exportTo as it is written.
+type Words = BTreeSet<Arc<str>>;
 
 #[derive(Debug, Default)]
 struct Namespace {
@@ -92,19 +95,19 @@ impl Rules {
 
     fn rebuild(&mut self, world: &World, name: &Arc<str>, host: &Hostname) {
         let Some(namespace) = self.namespaces.get_mut(name) else { return };
-        let default = &world.mesh.default_destination_rule_export_to;
-        let sources: Vec<(Source, ExportTo)> = (namespace.objects.get(host).into_iter().flatten())
-            .filter_map(|n| world.documents.destination_rules.get(n))
-            .map(|o| (o.clone(), ExportTo::parse(&o.spec.export_to, name, default)))
-            .collect();
+        let hidden = world.mesh.default_destination_rule_export_to.iter().any(|word| word == ".");
+        let sources = namespace.objects.get(host).into_iter().flatten().filter_map(|n| world.documents.destination_rules.get(n));
+        let sources: Vec<(&Source, Words)> = sources.map(|o| (o, words(o))).collect();
         if sources.is_empty() {
             namespace.objects.remove(host);
         }
-        let own = |e: &ExportTo| matches!(e, ExportTo::Only(list) if list.iter().all(|n| n == name));
-        let some = |keep: &dyn Fn(&ExportTo) -> bool| merge(sources.iter().filter(|(_, e)| keep(e)).cloned().collect());
-        namespace.local.put(host, some(&|e| e.includes(name)));
-        namespace.exported.put(host, some(&|e| !own(e)));
-        namespace.private.put(host, some(&own));
+        let own = |w: &Words| if w.is_empty() { hidden } else { w.len() == 1 && (w.contains(".") || w.contains(name)) };
+        let local = |w: &Words| w.is_empty() || w.contains("*") || w.contains(".") || w.contains(name);
+        let some = |keep: &dyn Fn(&Words) -> bool| merge(sources.iter().filter(|(_, w)| keep(w)).map(|(o, _)| (*o).clone()).collect());
+        let (local, exported, private) = (some(&local), some(&|w| !own(w)), some(&own));
+        namespace.local.put(host, local);
+        namespace.exported.put(host, exported);
+        namespace.private.put(host, private);
     }
 
     /// The rule for a service, seen from the gateway's namespace.
@@ -119,7 +122,7 @@ impl Rules {
         }
         [&*service.namespace, root].into_iter().find_map(|name| {
             let rules = self.namespaces.get(name)?.exported.find(host)?;
-            choose(rules.iter().filter(|r| r.export_to.includes(client)), world, name == &**client)
+            choose(rules.iter().filter(|r| r.is_shown_to(client)), world, name == &**client)
         })
     }
 }

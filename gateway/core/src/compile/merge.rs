@@ -9,8 +9,6 @@ use std::sync::Arc;
 use isthmus_config::istio::destination_rule::{DestinationRule, Subset, TrafficPolicy};
 use isthmus_config::object::{Labels, Object};
 
-use crate::model::ExportTo;
-
 /// A DestinationRule as it stands.
 pub(super) type Source = Arc<Object<DestinationRule>>;
 
@@ -19,8 +17,8 @@ pub(super) type Source = Arc<Object<DestinationRule>>;
 pub struct Rule {
     /// What it was merged from, in the order in which they were taken.
     pub sources: Vec<Source>,
-    /// Who may see it.
-    pub export_to: ExportTo,
+    /// Who may see it, in the words of the first (D-13).
+    words: BTreeSet<Arc<str>>,
     /// Clients that it is for; `None` is all (D-7).
     pub selector: Option<Labels>,
     policy: Option<Source>,
@@ -28,9 +26,9 @@ pub struct Rule {
 }
 
 impl Rule {
-    fn new(source: &Source, export_to: ExportTo) -> Self {
+    fn new(source: &Source) -> Self {
         let selector = source.spec.workload_selector.as_ref().map(|s| s.match_labels.clone());
-        let mut rule = Self { sources: Vec::new(), export_to, selector, policy: None, subsets: Vec::new() };
+        let mut rule = Self { sources: Vec::new(), words: words(source), selector, policy: None, subsets: Vec::new() };
         rule.take(source);
         rule
     }
@@ -47,6 +45,10 @@ impl Rule {
         }
     }
 
+    /// True where clients of `namespace` may see it though it is another's (D-3).
+    pub fn is_shown_to(&self, namespace: &str) -> bool {
+        self.words.is_empty() || self.words.contains("*") || self.words.contains(namespace)
+    }
     /// The top-level traffic policy.
     pub fn policy(&self) -> Option<&TrafficPolicy> {
         self.policy.as_ref().and_then(|s| s.spec.traffic_policy.as_ref())
@@ -66,54 +68,43 @@ impl Rule {
     }
 }
 
-/// Merges the rules of one namespace and host. `sources` come with their parsed exportTo, in any order.
-pub(super) fn merge(mut sources: Vec<(Source, ExportTo)>) -> Vec<Arc<Rule>> {
-    sources.sort_by(|(a, _), (b, _)| {
+/// Merges the rules of one namespace and host, given in any order, exactly as Istio does, odd ends included: a rule that some
+/// earlier one does not take in stands alone as well, whatever the ones before that did; `exportTo: ["."]` meets a selector.
+pub(super) fn merge(mut sources: Vec<Source>) -> Vec<Arc<Rule>> {
+    sources.sort_by(|a, b| {
         let plain = |s: &Source| s.spec.workload_selector.is_none();
         plain(a).cmp(&plain(b)).then_with(|| a.by_age(b))
     });
     let mut rules: Vec<Rule> = Vec::new();
-    for (source, export_to) in &sources {
-        let selector = source.spec.workload_selector.as_ref().map(|s| &s.match_labels);
+    for source in &sources {
+        let (words, selector) = (words(source), source.spec.workload_selector.as_ref().map(|s| &s.match_labels));
         let mut alone = true;
-        for rule in rules.iter_mut().filter(|r| r.selector.as_ref() == selector) {
-            match relation(export_to, &rule.export_to) {
-                Relation::Equal => {
-                    rule.take(source);
-                    alone = false;
-                }
-                Relation::Superset => rule.take(source),
-                Relation::Other => {}
+        for rule in &mut rules {
+            alone = words != rule.words;
+            if alone && (rule.words.is_empty() || !words.is_superset(&rule.words)) {
+                continue;
             }
+            match (&rule.selector, selector) {
+                (Some(earlier), Some(later)) if earlier != later => {
+                    alone = true;
+                    continue;
+                }
+                (Some(_), Some(_)) | (None, None) => alone = false,
+                (Some(_), None) | (None, Some(_)) => {}
+            }
+            rule.take(source);
         }
         if alone {
-            rules.push(Rule::new(source, export_to.clone()));
+            rules.push(Rule::new(source));
         }
     }
     rules.into_iter().map(Arc::new).collect()
 }
 
-enum Relation {
-    Equal,
-    Superset,
-    Other,
-}
-
-/// How the later exportTo stands to the earlier; as Istio compares the sets of words, `*` is a word like others (D-13).
-fn relation(later: &ExportTo, earlier: &ExportTo) -> Relation {
-    let words = |e: &ExportTo| -> BTreeSet<Arc<str>> {
-        match e {
-            ExportTo::All => BTreeSet::from(["*".into()]),
-            ExportTo::Nobody => BTreeSet::from(["~".into()]),
-            ExportTo::Only(list) => list.iter().cloned().collect(),
-        }
-    };
-    let (later, earlier) = (words(later), words(earlier));
-    if later == earlier {
-        Relation::Equal
-    } else if later.is_superset(&earlier) {
-        Relation::Superset
-    } else {
-        Relation::Other
+/// `exportTo` as it is written, a set of words of which `*` and `.` are two; a rule with a selector is for its own namespace (D-13).
+pub(super) fn words(source: &Source) -> BTreeSet<Arc<str>> {
+    if source.spec.workload_selector.is_some() {
+        return BTreeSet::from([".".into()]);
     }
+    source.spec.export_to.iter().map(|word| Arc::from(word.trim())).collect()
 }

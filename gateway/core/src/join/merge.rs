@@ -77,7 +77,6 @@ fn unmarked(facts: &Facts<'_>, host: &Hostname) -> Option<Joined> {
         if facts.node.is_none() && asks_for_node(facts, &service.namespace, name) {
             service.unmet.push(Unmet::OwnNode);
         }
-        service_entry::selected_by_service(facts, &service, &mut endpoints);
         service_entry::for_kubernetes(facts, &service, &entries, &mut endpoints);
     }
     Some(Joined { service, endpoints })
@@ -116,28 +115,33 @@ fn asks_for_node(facts: &Facts<'_>, namespace: &str, name: &str) -> bool {
 /// One cluster's endpoints, joined to the service's ports by name (M-2); an address that several slices name counts once (M-4).
 fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, name: &str, out: &mut Vec<Endpoint>) {
     let slices = cluster.slices(&service.namespace, name);
-    // A slice without its service is not there for Istio either: the cluster does not know the service.
-    let Some(own) = cluster.services().get(&service.namespace, name) else { return };
+    // Slices count without a Service of their cluster too.
+    let own = cluster.services().get(&service.namespace, name);
+    let (sessions, node_local) = own.map_or((false, false), |own| (own.persistent_session, own.node_local));
+    // By address and port name: an endpoint that moves between slices may be in both (M-4).
     let mut seen = HashSet::new();
     let mut podless = Podless { facts, cluster, namespace: &service.namespace, by_network: BTreeMap::new() };
     for slice in slices {
         for (place, endpoint) in slice.endpoints().enumerate() {
-            let Some(health) = endpoint.condition.health(own.persistent_session) else { continue };
+            let Some(health) = endpoint.condition.health(sessions) else { continue };
             let Some(workload) = workload_behind(cluster, &endpoint, &mut podless) else { continue };
             // An endpoint runs where its pod does; one without a pod where its slice says.
             let node = if endpoint.pod.is_some() { Some(&**workload.node()).filter(|node| !node.is_empty()) } else { slice.node(place) };
-            if own.node_local && (facts.node.is_none() || facts.node != node) {
+            if node_local && (facts.node.is_none() || facts.node != node) {
                 continue;
             }
             for NamedPort { name, port: number } in slice.ports.iter() {
                 let Some(port) = service.ports.iter().find(|p| p.name == *name) else { continue };
-                let address = SocketAddr::new(endpoint.address, *number);
-                if seen.insert((address, port.number)) {
-                    let (address, source, workload) = (Address::Socket(address), slice.object.clone(), workload.clone());
+                if seen.insert((endpoint.address, &port.name)) {
+                    let address = Address::Socket(SocketAddr::new(endpoint.address, *number));
+                    let (source, workload) = (slice.object.clone(), workload.clone());
                     out.push(Endpoint { address, port_name: port.name.clone(), weight: 1, health, workload, source, passage: None });
                 }
             }
         }
+    }
+    if let Some(own) = own {
+        service_entry::selected_by_service(facts, cluster, own, &service.ports, out);
     }
 }
 

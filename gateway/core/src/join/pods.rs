@@ -65,7 +65,7 @@ pub struct PodFact {
     pub addresses: Addresses,
     /// Its node, or "".
     pub node: Arc<str>,
-    /// Condition Ready is True.
+    /// Condition Ready is True, and it has neither ended nor is it on its way out.
     pub ready: bool,
 }
 

@@ -14,7 +14,7 @@ use isthmus_config::name::{Hostname, Network};
 use isthmus_config::object::{Kind, Labels, Object, ObjectRef};
 
 use super::cluster::Cluster;
-use super::facts::Facts;
+use super::facts::{Facts, Form, ServiceFact};
 use super::merge::{Joined, distribution_of_namespace};
 use super::pods::Pod;
 use super::{locality, network};
@@ -46,7 +46,7 @@ pub fn is_used(entry: &Object<WorkloadEntry>) -> bool {
 
 /// True for a WorkloadEntry whose own agent says how it is (S-10).
 pub fn reports_health(entry: &Object<WorkloadEntry>) -> bool {
-    entry.meta.annotations.get(HEALTH_CHECKED).is_some_and(|v| &**v == "true")
+    entry.meta.annotations.get(HEALTH_CHECKED).is_some_and(|v| matches!(&**v, "true" | "True" | "TRUE" | "t" | "T" | "1"))
 }
 
 /// The names that DNS has to find for a ServiceEntry (S-2); addresses need no finding.
@@ -74,14 +74,16 @@ fn is_name(address: &str) -> bool {
 }
 
 /// The entries that claim `host`, the one that counts first: visible to the gateway's namespace before hidden, exported to
-/// it by name before public, then the oldest (M-3).
+/// it by name before public, then the oldest (M-3); of those that came within one second the first by namespace.
 pub(super) fn claims(facts: &Facts<'_>, host: &Hostname) -> Vec<Entry> {
     let mut entries = facts.entries.get(host).cloned().unwrap_or_default();
     let rank = |entry: &Entry| {
         let export = export_to(facts, entry);
         (Reverse(export.includes(&facts.gateway.namespace)), export == ExportTo::All)
     };
-    entries.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.by_age(b)));
+    entries.sort_by(|a, b| {
+        rank(a).cmp(&rank(b)).then_with(|| a.by_time(b).then_with(|| (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name))))
+    });
     entries
 }
 
@@ -89,28 +91,24 @@ fn export_to(facts: &Facts<'_>, entry: &Entry) -> ExportTo {
     ExportTo::parse(&entry.spec.export_to, &entry.meta.namespace, &facts.mesh.default_export_to)
 }
 
-/// The service that the first of `entries` defines, with the ports of those that merge with it (M-3).
+/// The service that the first of `entries` defines (M-3): the ports of those alike are its ports, the endpoints of all of its
+/// namespace its endpoints.
 pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> Option<Joined> {
     let first = entries.first()?;
-    let merges = |e: &&Entry| {
-        e.meta.namespace == first.meta.namespace
-            && e.meta.labels == first.meta.labels
-            && e.spec.resolution == first.spec.resolution
-            && e.spec.location == first.spec.location
+    let export = export_to(facts, first);
+    let here = || entries.iter().filter(|e| e.meta.namespace == first.meta.namespace);
+    let alike = |e: &&Entry| {
+        let of = |e: &Entry| (e.spec.resolution, e.spec.workload_selector.as_ref().map(|s| s.labels.clone()).unwrap_or_default());
+        e.meta.labels == first.meta.labels && of(e) == of(first) && export_to(facts, e) == export
     };
     let mut ports: Vec<Port> = Vec::new();
-    let mut endpoints = Vec::new();
-    for entry in entries.iter().filter(merges) {
-        let new: Vec<&ServicePort> = entry.spec.ports.iter().filter(|p| !ports.iter().any(|have| u32::from(have.number) == p.number)).collect();
-        ports.extend(new.iter().filter_map(|p| port(p)));
-        if entry.spec.resolution == Asked::DnsRoundRobin {
-            // S-9: a port that an older entry has is ignored, its endpoints with it.
-            entry_endpoints(facts, entry, host, &new, &mut endpoints);
-        } else {
-            let known = entry.spec.ports.iter().filter(|p| ports.iter().any(|have| *have.name == *p.name)).collect::<Vec<_>>();
-            entry_endpoints(facts, entry, host, &known, &mut endpoints);
+    for port in here().filter(alike).flat_map(|e| &e.spec.ports).filter_map(port) {
+        if !ports.iter().any(|have| have.number == port.number) {
+            ports.push(port);
         }
     }
+    let mut endpoints = Vec::new();
+    here().for_each(|entry| share(facts, entry, host, first.spec.resolution, &ports, &mut endpoints));
     unique(&mut endpoints);
     let service = Service {
         hostname: host.clone(),
@@ -127,7 +125,7 @@ pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> 
             Asked::DynamicDns => Resolution::DynamicDns,
         },
         ports: ports.into(),
-        export_to: export_to(facts, first),
+        export_to: export,
         alias: None,
         labels: Arc::new(first.meta.labels.clone()),
         selector: first.spec.workload_selector.as_ref().map(|s| Arc::new(s.labels.clone())).unwrap_or_default(),
@@ -139,34 +137,62 @@ pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> 
     Some(Joined { service, endpoints })
 }
 
+/// What one entry of a host adds to a service of that resolution with these ports. The ports meet by name, but by number where
+/// names are resolved, as in Istio. Of entries that rotate, a port has the first endpoint alone (S-9).
+fn share(facts: &Facts<'_>, entry: &Entry, host: &Hostname, resolution: Asked, ports: &[Port], out: &mut Vec<Endpoint>) {
+    match resolution {
+        Asked::None | Asked::DynamicDns => {}
+        Asked::Static => {
+            let known: Vec<_> = entry.spec.ports.iter().filter(|p| ports.iter().any(|have| *have.name == *p.name)).collect();
+            entry_endpoints(facts, entry, host, &known, Names::Refused, out);
+        }
+        Asked::Dns | Asked::DnsRoundRobin => {
+            let rotates = entry.spec.resolution == Asked::DnsRoundRobin;
+            for port in &entry.spec.ports {
+                let Some(of) = ports.iter().find(|have| u32::from(have.number) == port.number) else { continue };
+                if rotates && out.iter().any(|e| e.port_name == of.name) {
+                    continue;
+                }
+                let before = out.len();
+                entry_endpoints(facts, entry, host, &[port], Names::of(entry), out);
+                out.truncate(if rotates { before + 1 } else { out.len() });
+                out.iter_mut().skip(before).for_each(|e| e.port_name = of.name.clone());
+            }
+        }
+    }
+}
+
 /// What entries of the same namespace add to a Kubernetes Service of that host, by port name (M-3).
 pub(super) fn for_kubernetes(facts: &Facts<'_>, service: &Service, entries: &[Entry], out: &mut Vec<Endpoint>) {
     let before = out.len();
     for entry in entries.iter().filter(|e| e.meta.namespace == service.namespace) {
         let ports: Vec<_> = entry.spec.ports.iter().filter(|p| service.ports.iter().any(|have| *have.name == *p.name)).collect();
-        entry_endpoints(facts, entry, &service.hostname, &ports, out);
+        entry_endpoints(facts, entry, &service.hostname, &ports, Names::of(entry), out);
     }
     if out.len() > before {
         unique(out);
     }
 }
 
-/// WorkloadEntries that a Kubernetes Service's selector takes (S-6).
-pub(super) fn selected_by_service(facts: &Facts<'_>, service: &Service, out: &mut Vec<Endpoint>) {
-    if service.selector.is_empty() {
+/// WorkloadEntries of a cluster that the selector of its own Service takes (S-6), for those of `ports` that it has.
+///
+/// A target port that is a name is a name in `ports` of the entry, and an entry without it has no such port; beside a number,
+/// the name of the Service's port may be one. Headless Services take none.
+pub(super) fn selected_by_service(facts: &Facts<'_>, cluster: &Cluster, own: &ServiceFact, ports: &[Port], out: &mut Vec<Endpoint>) {
+    if own.selector.is_empty() || own.form == Form::Headless {
         return;
     }
-    for (cluster, entry) in selected_entries(facts, &service.namespace, &service.selector) {
+    for entry in selected_in(cluster, &own.namespace, &own.selector) {
         let Some(ip) = stated(&entry.spec) else { continue };
         let of = told_by_entry(facts, cluster, entry);
-        for port in service.ports.iter() {
-            let named = |name: &str| entry.spec.ports.get(name).and_then(|n| u16::try_from(*n).ok());
-            let number = named(&port.name).or_else(|| match &port.target {
-                TargetPort::Same => None,
-                TargetPort::Number(number) => Some(*number),
+        for port in own.ports.iter().filter(|p| p.protocol != Protocol::Udp && ports.iter().any(|have| have.name == p.name)) {
+            let named = |name: &str| entry.spec.ports.get(name).and_then(|n| u16::try_from(*n).ok()).filter(|n| *n > 0);
+            let number = match &port.target {
+                TargetPort::Same => Some(named(&port.name).unwrap_or(port.number)),
+                TargetPort::Number(number) => Some(named(&port.name).unwrap_or(*number)),
                 TargetPort::Name(name) => named(name),
-            });
-            out.push(of.endpoint(at(ip, number.unwrap_or(port.number)), &port.name, entry.spec.weight));
+            };
+            out.extend(number.map(|number| of.endpoint(at(ip, number), &port.name, entry.spec.weight)));
         }
     }
 }
@@ -184,14 +210,11 @@ fn port(port: &ServicePort) -> Option<Port> {
 }
 
 /// One entry's endpoints for some of its ports.
-fn entry_endpoints(facts: &Facts<'_>, entry: &Entry, host: &Hostname, ports: &[&ServicePort], out: &mut Vec<Endpoint>) {
+fn entry_endpoints(facts: &Facts<'_>, entry: &Entry, host: &Hostname, ports: &[&ServicePort], by_name: Names, out: &mut Vec<Endpoint>) {
     let spec = &entry.spec;
-    let by_name = match spec.resolution {
-        Asked::None | Asked::DynamicDns => return,
-        Asked::Static => Names::Refused,
-        Asked::Dns => Names::All,
-        Asked::DnsRoundRobin => Names::First,
-    };
+    if matches!(spec.resolution, Asked::None | Asked::DynamicDns) {
+        return;
+    }
     let here = &reference(entry);
     let namespace = &entry.meta.namespace;
     if let Some(selector) = &spec.workload_selector {
@@ -222,6 +245,16 @@ enum Names {
     Refused,
     All,
     First,
+}
+
+impl Names {
+    fn of(entry: &Entry) -> Self {
+        match entry.spec.resolution {
+            Asked::None | Asked::DynamicDns | Asked::Static => Self::Refused,
+            Asked::Dns => Self::All,
+            Asked::DnsRoundRobin => Self::First,
+        }
+    }
 }
 
 /// What the endpoints of one entry share.
@@ -301,8 +334,12 @@ fn selected_entries<'a>(
     namespace: &'a str,
     selector: &'a Labels,
 ) -> impl Iterator<Item = (&'a Cluster, &'a Object<WorkloadEntry>)> {
-    let all = facts.clusters.iter().flat_map(move |c| c.workload_entries.within(namespace).map(move |(_, entry)| (c, &**entry)));
-    all.filter(move |(_, entry)| is_used(entry) && selects(selector, &labels(entry)))
+    facts.clusters.iter().flat_map(move |c| selected_in(c, namespace, selector).map(move |entry| (c, entry)))
+}
+
+fn selected_in<'a>(cluster: &'a Cluster, namespace: &'a str, selector: &'a Labels) -> impl Iterator<Item = &'a Object<WorkloadEntry>> {
+    let all = cluster.workload_entries.within(namespace).map(|(_, entry)| &**entry);
+    all.filter(move |entry| is_used(entry) && selects(selector, &labels(entry)))
 }
 
 /// An entry that fails its group's probe is known, and gets no traffic (M-13).

@@ -164,8 +164,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// The port with that number.
+    /// The port with that number; one for datagrams that shares it is another's business.
     pub fn port(&self, number: u16) -> Option<&Port> {
-        self.ports.iter().find(|p| p.number == number)
+        self.ports.iter().find(|p| p.number == number && p.protocol != Protocol::Udp)
     }
 }
