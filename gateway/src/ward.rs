@@ -75,7 +75,7 @@ impl Ward {
         case.stay = stay(cause.as_str(), SystemTime::now(), lasts);
         show(slot);
         warn!(
-            backend = %slot.name,
+            backend = %slot.key,
             endpoint = %member.address(),
             cause = cause.as_str(),
             times = member.state.ejections(),
@@ -130,7 +130,7 @@ impl Ward {
                     case.member.state.settle();
                     show(&slot);
                     case.standing = Standing::Peace;
-                    info!(backend = %slot.name, endpoint = %case.member.address(), proofs, "endpoint has its whole share again");
+                    info!(backend = %slot.key, endpoint = %case.member.address(), proofs, "endpoint has its whole share again");
                 }
                 Standing::Peace if case.backoff.shrink() => return false,
                 Standing::Peace => {}
@@ -149,7 +149,7 @@ impl Ward {
 impl Case {
     fn back(&self, slot: &Slot, because: &str) {
         let (since, times) = (&self.stay.since, self.member.state.ejections());
-        info!(backend = %slot.name, endpoint = %self.member.address(), because, since, times, ejected = slot.ejected(), "endpoint back after its ejection");
+        info!(backend = %slot.key, endpoint = %self.member.address(), because, since, times, ejected = slot.ejected(), "endpoint back after its ejection");
     }
 }
 

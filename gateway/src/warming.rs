@@ -64,7 +64,7 @@ impl Warming {
             let view = slot.view.load().refreshed();
             slot.show(Arc::new(view));
             let Some(policy) = policy.filter(|_| !backend.since.is_empty()) else {
-                debug!(backend = %slot.name, "every endpoint is warm");
+                debug!(backend = %slot.key, "every endpoint is warm");
                 return false;
             };
             backend.next = now + policy.step();

@@ -82,7 +82,7 @@ fn seen(case: &Case, network: &str) -> String {
 fn show(slot: &Slot, out: &mut String) {
     let view = slot.view.load();
     let endpoints: Vec<_> = view.members.iter().map(|m| &*m.endpoint).collect();
-    writeln!(out, "  {}:", slot.name).expect("writing");
+    writeln!(out, "  {}:", slot.key).expect("writing");
     for group in arrange(&view.line.setting, &view.line.stand, &endpoints).groups {
         let members = group.members.iter().map(|i| {
             let member = &view.members[*i as usize];

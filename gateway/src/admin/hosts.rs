@@ -24,7 +24,7 @@ pub(crate) fn text(slots: &[Arc<Slot>], traffic: &Traffic) -> String {
 fn backend(page: &mut String, slot: &Arc<Slot>, traffic: &Traffic) {
     let mut line = |place: &str, name: &str, value: &dyn std::fmt::Display| {
         // A String takes every write.
-        let _ = writeln!(page, "{}::{place}::{name}::{value}", slot.name);
+        let _ = writeln!(page, "{}::{place}::{name}::{value}", slot.key);
     };
     for (name, limit) in limits(slot) {
         line("default_priority", name, &limit);
@@ -56,7 +56,8 @@ pub(crate) fn json(slots: &[Arc<Slot>], traffic: &Traffic) -> Value {
 fn status(slot: &Arc<Slot>, traffic: &Traffic) -> Value {
     let thresholds: Map<String, Value> = limits(slot).into_iter().map(|(name, limit)| (name.to_owned(), limit.into())).collect();
     let hosts: Vec<Value> = hosts(slot, traffic).iter().map(Host::status).collect();
-    let mut status = json!({"name": &*slot.name, "circuit_breakers": {"thresholds": [thresholds]}, "observability_name": &*slot.name});
+    let mut status =
+        json!({"name": slot.key.to_string(), "circuit_breakers": {"thresholds": [thresholds]}, "observability_name": slot.key.to_string()});
     if !hosts.is_empty() {
         status["host_statuses"] = hosts.into();
     }

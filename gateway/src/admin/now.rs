@@ -181,7 +181,7 @@ pub(crate) fn name_of(status: &Status) -> &'static str {
 
 /// Every port and subset that the gateway may see, TCP and HTTP (3.7: not only those that routes name).
 fn backends(world: &World, compiler: &Compiler) -> Vec<Backend> {
-    let slots: std::collections::HashMap<BackendKey, Arc<Slot>> = compiler.slots().into_iter().map(|s| (s.key.clone(), s)).collect();
+    let slots: std::collections::HashMap<Arc<BackendKey>, Arc<Slot>> = compiler.slots().into_iter().map(|s| (s.key.clone(), s)).collect();
     let stand = Arc::new(Stand::of(&world.gateway));
     let mut backends = Vec::new();
     for service in world.catalog.services.values().filter(|s| s.export_to.includes(&world.gateway.namespace)) {

@@ -101,7 +101,7 @@ impl Scrape {
             let view = slot.view.load();
             let (all, eligible) = (view.members.len(), view.eligible().count());
             for (state, count) in [("eligible", eligible), ("other", all - eligible)] {
-                let labels = vec![("backend", slot.name.to_string()), ("state", state.to_owned())];
+                let labels = vec![("backend", slot.key.to_string()), ("state", state.to_owned())];
                 own.push(Own::Gauge("isthmus_endpoints", "Endpoints by backend, and whether they may get traffic.", labels, count as f64));
             }
         }
@@ -119,7 +119,7 @@ impl Scrape {
 
 /// What outlier detection did, for backends that have it or had it.
 fn ejections(slots: &[Arc<Slot>]) -> Vec<Own> {
-    let name = |slot: &Slot| vec![("backend", slot.name.to_string())];
+    let name = |slot: &Slot| vec![("backend", slot.key.to_string())];
     let watched = slots.iter().filter(|slot| slot.view.load().line.outlier.is_some() || slot.tallied() != Tallied::default());
     let help = "Endpoints that are left out for their behaviour now.";
     let mut own: Vec<Own> =

@@ -114,7 +114,7 @@ pub(crate) fn noteworthy(slots: &[Arc<Slot>], traffic: &Traffic) -> Vec<Stat> {
 }
 
 fn of(slot: &Arc<Slot>, traffic: &Traffic) -> Vec<Stat> {
-    let mut sheet = Sheet { backend: slot.name.clone(), stats: Vec::with_capacity(64) };
+    let mut sheet = Sheet { backend: slot.key.to_string().into(), stats: Vec::with_capacity(64) };
     sheet.limits(slot);
     sheet.traffic(slot, traffic);
     sheet.endpoints(slot);

@@ -67,7 +67,7 @@ fn answered(then: impl FnOnce(&Record<'_>)) {
         sent: 11,
         response: Some(&response),
         grpc_status: None,
-        backend: &slot.name,
+        backend: slot.name(),
         slot: Some(&slot),
         member: view.members.first(),
         upstream_local: Some(([10, 244, 0, 10], 40000).into()),

@@ -254,7 +254,7 @@ fn record(visit: &Visit, request: &Request, sent: &Sent, received: u64, exchange
         sent: sent.bytes,
         response: sent.headers.as_ref(),
         grpc_status: ending.grpc_status,
-        backend: slot.map(|s| &*s.name).or(backend.as_deref()).unwrap_or(""),
+        backend: slot.map(|s| s.name()).or(backend.as_deref()).unwrap_or(""),
         slot,
         member: exchange.and_then(Exchange::member),
         upstream_local: ending.local,

@@ -141,7 +141,7 @@ impl Relay<'_, '_, '_> {
     }
 
     fn backend(&self) -> &str {
-        self.exchange.slot().map_or("", |s| &s.name)
+        self.exchange.slot().map_or("", |s| s.name())
     }
 
     /// Waits for `work`, unless the time is over or the client leaves.

@@ -42,7 +42,7 @@ fn hasty(slot: &Slot, all: &[Arc<Slot>]) -> Option<String> {
     let is_long = |measured: &Duration| *measured * 2 > limit;
     let outcome = format!("and connectTimeout is {}: connections are given up that would be made", rounded(limit));
     if let Some(measured) = slot.connect_time().filter(is_long) {
-        return Some(format!("connecting to {} has taken {} of late, {outcome}", slot.name, rounded(measured)));
+        return Some(format!("connecting to {} has taken {} of late, {outcome}", slot.key, rounded(measured)));
     }
     let late = slot.late_connects();
     if late < LATE {
@@ -50,8 +50,8 @@ fn hasty(slot: &Slot, all: &[Arc<Slot>]) -> Option<String> {
     }
     let times = all.iter().filter(|other| stand_together(slot, other)).filter_map(|other| Some((other, other.connect_time()?)));
     let (other, measured) = times.max_by_key(|(_, measured)| *measured).filter(|(_, measured)| is_long(measured))?;
-    let taken = format!("connecting to {}, in the same place, takes {}", other.name, rounded(measured));
-    Some(format!("nothing connects to {} in time, {late} in a row did not; {taken}, {outcome}", slot.name))
+    let taken = format!("connecting to {}, in the same place, takes {}", other.key, rounded(measured));
+    Some(format!("nothing connects to {} in time, {late} in a row did not; {taken}, {outcome}", slot.key))
 }
 
 /// True where endpoints of both stand in one locality of one cluster.

@@ -37,10 +37,10 @@ impl fmt::Display for BackendKey {
 /// One backend at run time. Routes share it by `Arc`; two snapshots that name the same backend hold the same slot.
 #[derive(Debug)]
 pub struct Slot {
-    /// Which backend.
-    pub key: BackendKey,
-    /// The key as users read it.
-    pub name: Arc<str>,
+    /// Which backend; routes name it by the same key.
+    pub key: Arc<BackendKey>,
+    /// The key as users read it, made when it is first asked for.
+    name: OnceLock<Box<str>>,
     /// The endpoints and tables in force; replaced by [`Slot::show`] alone.
     pub view: ArcSwap<View>,
     /// How many of its endpoints are ejected, and how many may be.
@@ -55,10 +55,23 @@ pub struct Slot {
 
 impl Slot {
     /// A slot whose first view is `view`.
-    pub fn new(key: BackendKey, view: View) -> Self {
-        let (name, places) = (key.to_string().into(), Places::default());
+    pub fn new(key: impl Into<Arc<BackendKey>>, view: View) -> Self {
+        let (key, places) = (key.into(), Places::default());
         places.turn(view.members.iter().map(|m| &m.state.mark), std::iter::empty(), view.cap(), || ());
-        Self { key, name, view: ArcSwap::from_pointee(view), places, tally: OnceLock::new(), breaker: OnceLock::new(), measured: Measured::default() }
+        Self {
+            key,
+            name: OnceLock::new(),
+            view: ArcSwap::from_pointee(view),
+            places,
+            tally: OnceLock::new(),
+            breaker: OnceLock::new(),
+            measured: Measured::default(),
+        }
+    }
+
+    /// The key as users read it, kept from now on: for what is written for each request. What is printed once prints the key.
+    pub fn name(&self) -> &str {
+        self.name.get_or_init(|| self.key.to_string().into())
     }
 
     /// The limits in force.

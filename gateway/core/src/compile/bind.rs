@@ -10,7 +10,7 @@ use isthmus_config::istio::virtual_service::VirtualService;
 use isthmus_config::name::Hostname;
 use isthmus_config::object::Object;
 
-use super::listeners::{Admitted, Family, Planned, PlannedServer};
+use super::listeners::{Admitted, Door, Family, Planned, PlannedServer};
 use crate::model::{ExportTo, NamespacedName, World};
 use crate::snapshot::ListenKey;
 
@@ -32,20 +32,15 @@ pub(super) struct Bound {
     /// `None`: not exported to the gateway's namespace (G-21).
     pub(super) exported: Option<Exported>,
     /// Servers, by listener and position, and the hosts that it serves there.
-    pub(super) servers: Vec<Binding>,
+    pub(super) servers: Box<[Binding]>,
 }
 
 /// A server that takes part in a VirtualService.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Binding {
-    pub(super) listener: ListenKey,
-    pub(super) server: usize,
-    pub(super) family: Family,
-    pub(super) gateway: NamespacedName,
-    /// The server's own port (V-3).
-    pub(super) port: u16,
+    pub(super) door: Arc<Door>,
     /// Most specific first, each once (G-22).
-    pub(super) domains: Vec<Hostname>,
+    pub(super) domains: Box<[Hostname]>,
 }
 
 impl Bound {
@@ -74,22 +69,17 @@ pub fn gateway_name(text: &str, namespace: &Arc<str>) -> Option<NamespacedName> 
 pub(super) fn bind(world: &World, listeners: &BTreeMap<ListenKey, Planned>, object: &Arc<Object<VirtualService>>) -> Bound {
     let namespace = &object.meta.namespace;
     let exported = exported(world, namespace, &object.spec.export_to);
-    let mut bound = Bound { object: object.clone(), exported, servers: Vec::new() };
     let gateways: Vec<NamespacedName> = object.spec.gateways.iter().filter_map(|g| gateway_name(g, namespace)).collect();
     if exported.is_none() || gateways.is_empty() {
-        return bound;
+        return Bound { object: object.clone(), exported, servers: Box::default() };
     }
     let hosts: Vec<Hostname> = object.spec.hosts.iter().map(|h| Hostname::new(h)).collect();
-    for (key, planned) in listeners.iter().filter(|(_, p)| p.family != Family::Tls) {
-        for (index, server) in planned.servers.iter().enumerate().filter(|(_, s)| gateways.contains(&s.gateway)) {
-            let domains = domains(server, namespace, &hosts);
-            if !domains.is_empty() {
-                let (gateway, port) = (server.gateway.clone(), server.info.port);
-                bound.servers.push(Binding { listener: key.clone(), server: index, family: planned.family, gateway, port, domains });
-            }
-        }
-    }
-    bound
+    let servers = listeners.values().filter(|p| p.family != Family::Tls).flat_map(|p| &p.servers);
+    let meeting = servers.filter(|s| gateways.contains(&s.door.gateway)).filter_map(|server| {
+        let domains = domains(server, namespace, &hosts);
+        (!domains.is_empty()).then(|| Binding { door: server.door.clone(), domains: domains.into() })
+    });
+    Bound { object: object.clone(), exported, servers: meeting.collect() }
 }
 
 /// The hosts that a server and a VirtualService of `namespace` have in common, as virtual hosts are named (G-22, G-23).

@@ -14,7 +14,7 @@ use isthmus_config::problem::{Problem, Severity};
 use super::delegate::expand;
 use super::few::Few;
 use super::hosts::{Facts, Hosts, Standing};
-use super::listeners::Family;
+use super::listeners::{Door, Family};
 use super::lookup::{Rules, qualify};
 use super::{routes, tcp};
 use crate::balance::{BackendKey, HashKey, Slot};
@@ -33,6 +33,17 @@ pub(super) struct FragmentKey {
     pub(super) family: Family,
 }
 
+impl FragmentKey {
+    /// What a VirtualService offers to what comes through a door.
+    pub(super) fn of(service: &NamespacedName, door: &Door) -> Self {
+        Self { service: service.clone(), gateway: door.gateway.clone(), port: door.port, family: door.family }
+    }
+    /// True where it is offered there.
+    pub(super) fn is_behind(&self, door: &Door) -> bool {
+        (&self.gateway, self.port, self.family) == (&door.gateway, door.port, door.family)
+    }
+}
+
 /// What it compiles to.
 #[derive(Debug, Default)]
 pub(super) struct Fragment {
@@ -40,15 +51,15 @@ pub(super) struct Fragment {
     pub(super) routes: Part,
     pub(super) tcp: Option<Arc<TcpFront>>,
     pub(super) problems: Vec<Problem>,
-    /// VirtualServices read: the root and its delegates, also those that do not exist.
-    pub(super) objects: Few<NamespacedName>,
+    /// VirtualServices read beside the root, also those that do not exist.
+    pub(super) delegates: Few<NamespacedName>,
     pub(super) hosts: Few<Hostname>,
-    pub(super) backends: Few<BackendKey>,
+    pub(super) backends: Few<Arc<BackendKey>>,
 }
 
 /// A destination, looked up.
 pub(super) struct Found {
-    pub(super) key: BackendKey,
+    pub(super) key: Arc<BackendKey>,
     pub(super) slot: Result<Arc<Slot>, Arc<str>>,
     pub(super) hash: Option<Box<HashKey>>,
 }
@@ -56,12 +67,12 @@ pub(super) struct Found {
 /// What a fragment is made in: the world, and what it has read so far.
 pub(super) struct Making<'a> {
     pub(super) world: &'a World,
-    pub(super) key: &'a FragmentKey,
+    pub(super) key: &'a Arc<FragmentKey>,
     pub(super) fragment: Fragment,
     hosts: BTreeSet<Hostname>,
-    backends: BTreeSet<BackendKey>,
+    backends: BTreeSet<Arc<BackendKey>>,
     rules: &'a Rules,
-    table: &'a mut Hosts<FragmentKey>,
+    pub(super) table: &'a mut Hosts<Arc<FragmentKey>>,
     pub(super) patterns: &'a mut Patterns,
 }
 
@@ -69,15 +80,15 @@ pub(super) struct Making<'a> {
 pub(super) fn make(
     world: &World,
     rules: &Rules,
-    table: &mut Hosts<FragmentKey>,
+    table: &mut Hosts<Arc<FragmentKey>>,
     patterns: &mut Patterns,
-    key: &FragmentKey,
-    root: &Object<VirtualService>,
+    key: &Arc<FragmentKey>,
+    root: &Arc<Object<VirtualService>>,
 ) -> Fragment {
     let fragment = Fragment::default();
     let mut making = Making { world, key, fragment, hosts: BTreeSet::new(), backends: BTreeSet::new(), rules, table, patterns };
     let expansion = expand(world, root);
-    let objects: BTreeSet<NamespacedName> = [key.service.clone()].into_iter().chain(expansion.delegates).collect();
+    let delegates: BTreeSet<NamespacedName> = expansion.delegates.into_iter().collect();
     making.fragment.problems = expansion.problems;
     match key.family {
         Family::Http => making.fragment.routes = routes::compile(&mut making, &expansion.rules),
@@ -85,45 +96,53 @@ pub(super) fn make(
         Family::Tls => {}
     }
     let Making { fragment, hosts, backends, .. } = making;
-    Fragment { objects: objects.into(), hosts: hosts.into(), backends: backends.into(), ..fragment }
+    Fragment { delegates: delegates.into(), hosts: hosts.into(), backends: backends.into(), ..fragment }
 }
 
 /// An alias may point at an alias; further than this it points nowhere.
 const ALIASES: usize = 10;
 
 impl Making<'_> {
-    fn facts(&mut self, host: &Hostname) -> Arc<Facts> {
+    /// The host by the name that all share, and what it is.
+    fn facts(&mut self, host: Hostname) -> (Hostname, Arc<Facts>) {
+        let (host, facts) = self.table.read(self.world, self.rules, host, self.key);
         self.hosts.insert(host.clone());
-        self.table.read(self.world, self.rules, host, self.key)
+        (host, facts)
     }
 
     /// The backend that a destination names, or why there is none (V-20, V-21, V-24..V-26).
     pub(super) fn find(&mut self, asked: &Asked, namespace: &str) -> Found {
-        let mut host = qualify(&asked.host, namespace, &self.world.gateway.domain);
-        let mut facts = self.facts(&host);
+        let (mut host, mut facts) = self.facts(qualify(&asked.host, namespace, &self.world.gateway.domain));
         for _ in 0..ALIASES {
             let Standing::Alias(target) = &facts.standing else { break };
-            host = target.clone();
-            facts = self.facts(&host);
+            (host, facts) = self.facts(target.clone());
         }
         let named = asked.port.as_ref().map(|p| u16::try_from(p.number).unwrap_or(0));
         let port = named.unwrap_or(match &facts.standing {
             Standing::Ports(ports) if ports.len() == 1 => ports[0],
             Standing::Unknown | Standing::Hidden | Standing::Alias(_) | Standing::Ports(_) => self.key.port,
         });
-        let key = BackendKey { host, port, subset: asked.subset.as_str().into() };
-        let slot = check(&facts, &key).and_then(|()| {
-            let slot = self.table.slot(self.world, &key).ok_or_else(|| format!("{}: no such service", key.host))?;
-            self.backends.insert(key.clone());
-            Ok(slot)
-        });
-        Found { hash: facts.hash(&key.subset, named).map(Box::new), slot: slot.map_err(Arc::from), key }
+        let key = BackendKey { host, port, subset: shared(&asked.subset) };
+        let hash = facts.hash(&key.subset, named).map(Box::new);
+        let slot = check(&facts, &key).and_then(|()| self.table.slot(self.world, &key).ok_or_else(|| format!("{}: no such service", key.host)));
+        match slot {
+            Ok(slot) => {
+                self.backends.insert(slot.key.clone());
+                Found { key: slot.key.clone(), slot: Ok(slot), hash }
+            }
+            Err(why) => Found { key: key.into(), slot: Err(why.into()), hash },
+        }
     }
 
     /// Reports a line about a rule.
     pub(super) fn tell(&mut self, origin: &crate::snapshot::RuleOrigin, path: String, code: &'static str, message: String) {
         self.fragment.problems.push(Problem::new(Severity::Warning, code, message).of(origin.object.clone(), &origin.origin).at(path));
     }
+}
+
+/// A text to hold; what is empty takes no room.
+pub(super) fn shared(text: &str) -> Arc<str> {
+    if text.is_empty() { Arc::default() } else { text.into() }
 }
 
 /// Why a backend does not exist.

@@ -120,19 +120,26 @@ impl<R: Ord + Clone> Hosts<R> {
         Self { records: HashMap::new(), common: Common::default(), seed, stand: None, callers: Callers::default(), runs: 0, warming: Vec::new() }
     }
 
-    /// The host's record, made where it is missing. The reader is run again when the facts change.
-    pub(super) fn read(&mut self, world: &World, rules: &Rules, host: &Hostname, reader: &R) -> Arc<Facts> {
-        if let Some(record) = self.records.get_mut(host) {
+    /// The host as everybody names it, and what its record says, which is made where it is missing. The reader is run again when the facts change.
+    pub(super) fn read(&mut self, world: &World, rules: &Rules, host: Hostname, reader: &R) -> (Hostname, Arc<Facts>) {
+        let host = match self.records.get_key_value(&host) {
+            Some((known, _)) => known.clone(),
+            None => {
+                let host = world.catalog.services.get(&host).map_or(host, |service| service.hostname.clone());
+                self.records
+                    .insert(host.clone(), Host { service: None, rule: None, facts: Arc::default(), readers: Few::default(), backends: Vec::new() });
+                self.look(world, rules, &host);
+                host
+            }
+        };
+        let record = self.records.get_mut(&host);
+        let facts = record.map_or_else(Arc::default, |record| {
             if !record.readers.contains(reader) {
                 record.readers.insert(reader.clone());
             }
-            return record.facts.clone();
-        }
-        let mut readers = Few::default();
-        readers.insert(reader.clone());
-        self.records.insert(host.clone(), Host { service: None, rule: None, facts: Arc::default(), readers, backends: Vec::new() });
-        self.look(world, rules, host);
-        self.records.get(host).map(|record| record.facts.clone()).unwrap_or_default()
+            record.facts.clone()
+        });
+        (host, facts)
     }
 
     /// Looks service, rule and facts up anew; true where the facts differ.
@@ -226,7 +233,7 @@ impl<R: Ord + Clone> Hosts<R> {
         let mut fresh = Vec::new();
         for (at, backend) in record.backends.iter().enumerate() {
             self.runs += 1;
-            let BackendKey { port, subset, .. } = &backend.slot.key;
+            let BackendKey { port, subset, .. } = &*backend.slot.key;
             let view = record.view(world, &place, &mut self.common, (*port, subset), Some(&backend.view), self.seed >> 33);
             fresh.extend(view.filter(|v| !same(v, &backend.view)).map(|view| (at, Arc::new(view))));
         }
@@ -247,7 +254,7 @@ impl<R: Ord + Clone> Hosts<R> {
     }
 
     /// A fragment names the backends.
-    pub(super) fn hold<'a>(&mut self, keys: impl IntoIterator<Item = &'a BackendKey>) {
+    pub(super) fn hold<'a>(&mut self, keys: impl IntoIterator<Item = &'a Arc<BackendKey>>) {
         for key in keys {
             if let Some(backend) = self.records.get_mut(&key.host).and_then(|r| r.backend_mut(key)) {
                 backend.users += 1;
@@ -255,7 +262,7 @@ impl<R: Ord + Clone> Hosts<R> {
         }
     }
     /// A fragment is gone, or names others now.
-    pub(super) fn release<'a>(&mut self, keys: impl IntoIterator<Item = &'a BackendKey>) {
+    pub(super) fn release<'a>(&mut self, keys: impl IntoIterator<Item = &'a Arc<BackendKey>>) {
         for key in keys {
             if let Some(backend) = self.records.get_mut(&key.host).and_then(|r| r.backend_mut(key)) {
                 backend.users = backend.users.saturating_sub(1);

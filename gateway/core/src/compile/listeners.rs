@@ -34,11 +34,30 @@ pub(super) enum Admitted {
     Namespace(Arc<str>),
 }
 
+/// A server as what comes through it is told apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Door {
+    pub(super) listener: ListenKey,
+    /// Its position among the servers of the listener.
+    pub(super) server: usize,
+    pub(super) family: Family,
+    pub(super) gateway: NamespacedName,
+    /// The server's own port (V-3).
+    pub(super) port: u16,
+}
+
+impl Door {
+    /// True where what comes through either is routed alike (see `fragments`).
+    pub(super) fn leads_as(&self, other: &Self) -> bool {
+        (&self.gateway, self.port, self.family) == (&other.gateway, other.port, other.family)
+    }
+}
+
 /// A server that is part of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PlannedServer {
     pub(super) info: ServerInfo,
-    pub(super) gateway: NamespacedName,
+    pub(super) door: Arc<Door>,
     pub(super) hosts: Vec<(Admitted, Hostname)>,
     /// Every plaintext request is sent to https (G-40).
     pub(super) redirect: bool,
@@ -129,7 +148,14 @@ impl Plans {
                 .map_err(Box::new)?,
         };
         let key = ListenKey { bind, port: listen_port(world, services, number) };
-        let planned = planned_server(gateway, index, server, number, protocol);
+        let door = Door {
+            listener: key.clone(),
+            server: self.listeners.get(&key).map_or(0, |listener| listener.servers.len()),
+            family,
+            gateway: (gateway.meta.namespace.clone(), gateway.meta.name.clone()),
+            port: number,
+        };
+        let planned = planned_server(gateway, index, server, door, protocol);
         let name = route_name(&key, &planned, family, server.bind.as_str());
         let Some(listener) = self.listeners.get_mut(&key) else {
             self.listeners.insert(key.clone(), Planned { key, family, servers: vec![planned], name });
@@ -151,8 +177,9 @@ impl Plans {
             if let Some(host) = others.flat_map(|s| &s.info.hosts).find(|h| server.hosts.iter().any(|own| **own == ***h)) {
                 return Err(skipped(format!("another server with tls names the host {host} (G-6)")));
             }
-            let twin =
-                |s: &&PlannedServer| s.gateway == planned.gateway && s.info.port_name == planned.info.port_name && s.info.protocol == Protocol::Https;
+            let twin = |s: &&PlannedServer| {
+                s.door.gateway == planned.door.gateway && s.info.port_name == planned.info.port_name && s.info.protocol == Protocol::Https
+            };
             if protocol == Protocol::Https && listener.servers.iter().any(|s| twin(&s)) {
                 return Err(skipped(format!("the port name {} is used twice in one Gateway (G-7)", planned.info.port_name)));
             }
@@ -175,10 +202,10 @@ fn family(protocol: Protocol) -> Option<(Protocol, Family)> {
 
 /// The tls block of a planned server.
 fn tls_of<'a>(world: &'a World, server: &PlannedServer) -> Option<&'a isthmus_config::istio::gateway::ServerTlsSettings> {
-    world.documents.gateways.get(&server.gateway)?.spec.servers.get(server.info.index)?.tls.as_ref()
+    world.documents.gateways.get(&server.door.gateway)?.spec.servers.get(server.info.index)?.tls.as_ref()
 }
 
-fn planned_server(gateway: &Object<Gateway>, index: usize, server: &Server, number: u16, protocol: Protocol) -> PlannedServer {
+fn planned_server(gateway: &Object<Gateway>, index: usize, server: &Server, door: Door, protocol: Protocol) -> PlannedServer {
     let namespace = &gateway.meta.namespace;
     let hosts = server.hosts.iter().map(|host| match host.split_once('/') {
         None | Some(("*", _)) => (Admitted::Anyone, Hostname::new(host.rsplit('/').next().unwrap_or(host))),
@@ -189,16 +216,16 @@ fn planned_server(gateway: &Object<Gateway>, index: usize, server: &Server, numb
     PlannedServer {
         hosts: hosts.collect(),
         redirect: plaintext && server.tls.as_ref().is_some_and(|t| t.https_redirect),
-        gateway: (namespace.clone(), gateway.meta.name.clone()),
         info: ServerInfo {
             gateway: ObjectRef::new(Kind::Gateway, namespace.clone(), gateway.meta.name.clone()),
             origin: gateway.origin.clone(),
             index,
-            port: number,
+            port: door.port,
             port_name: server.port.name.as_str().into(),
             protocol,
             hosts: server.hosts.iter().map(|h| h.as_str().into()).collect(),
         },
+        door: Arc::new(door),
     }
 }
 
@@ -229,7 +256,7 @@ fn route_name(key: &ListenKey, server: &PlannedServer, family: Family, bind: &st
     let bind = if bind.is_empty() { String::new() } else { format!(".{bind}") };
     match family {
         Family::Http => format!("http.{}{bind}", key.port),
-        Family::Tls => format!("https.{}.{}.{}.{}{bind}", server.info.port, server.info.port_name, server.gateway.1, server.gateway.0),
+        Family::Tls => format!("https.{}.{}.{}.{}{bind}", server.info.port, server.info.port_name, server.door.gateway.1, server.door.gateway.0),
         Family::Tcp => format!("tcp.{}{bind}", key.port),
     }
     .into()

@@ -98,14 +98,14 @@ type Entry = (usize, NamespacedName);
 #[derive(Debug)]
 pub struct Compiler {
     rules: Rules,
-    table: Hosts<FragmentKey>,
+    table: Hosts<Arc<FragmentKey>>,
     plans: Plans,
     options: Arc<ConnectionOptions>,
     patterns: Patterns,
     bound: BTreeMap<NamespacedName, Bound>,
-    fragments: BTreeMap<FragmentKey, Arc<Fragment>>,
-    /// Fragments by the VirtualServices that they read, delegates included.
-    readers: BTreeMap<NamespacedName, Few<FragmentKey>>,
+    fragments: BTreeMap<Arc<FragmentKey>, Arc<Fragment>>,
+    /// Fragments by the delegates that they read.
+    readers: BTreeMap<NamespacedName, Few<Arc<FragmentKey>>>,
     /// Who offers a byte stream's route, by listener.
     streams: BTreeMap<ListenKey, Few<Entry>>,
     nodes: BTreeMap<(ListenKey, Hostname), Node>,

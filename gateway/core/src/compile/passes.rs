@@ -9,7 +9,7 @@ use isthmus_config::object::{Kind, ObjectRef};
 
 use super::bind::{Binding, Bound, bind};
 use super::fragments::{Fragment, FragmentKey, make};
-use super::listeners::{Family, Planned, plan, tls_problem, translates};
+use super::listeners::{Door, Family, Planned, plan, tls_problem, translates};
 use super::vhosts::{self, Offer, Rank};
 use super::{Compiler, Counters, Entry, Plan, Report, later};
 use crate::balance::{Slot, View};
@@ -25,7 +25,7 @@ pub(super) struct Pass {
     /// The listeners' plans differ.
     replanned: bool,
     /// Fragments to make again.
-    fragments: BTreeSet<FragmentKey>,
+    fragments: BTreeSet<Arc<FragmentKey>>,
     /// Virtual hosts to look at, and those of their offers that may be others.
     hosts: BTreeMap<(ListenKey, Hostname), BTreeSet<Rank>>,
     /// Listeners to make again.
@@ -39,9 +39,9 @@ pub(super) struct Pass {
 impl Pass {
     /// Notes that a VirtualService may offer other routes than it did.
     fn look(&mut self, bound: &Bound) {
-        for binding in bound.servers.iter().filter(|b| b.family == Family::Http) {
-            for domain in &binding.domains {
-                self.hosts.entry((binding.listener.clone(), domain.clone())).or_default().insert(Rank::of(bound, binding.server));
+        for Binding { door, domains } in bound.servers.iter().filter(|b| b.door.family == Family::Http) {
+            for domain in domains {
+                self.hosts.entry((door.listener.clone(), domain.clone())).or_default().insert(Rank::of(bound, door.server));
             }
         }
     }
@@ -140,10 +140,15 @@ impl Compiler {
             pass.counters.bound_run += 1;
             pass.retell = true;
             let changed = changes.all || changes.objects.contains(&ObjectRef::new(Kind::VirtualService, name.0.clone(), name.1.clone()));
-            if changed && let Some(readers) = self.readers.get(&name) {
-                pass.fragments.extend(readers.iter().cloned());
-            }
             let old = self.bound.remove(&name);
+            let before = |pick: &dyn Fn(&Door) -> bool| -> Vec<Arc<FragmentKey>> {
+                let doors = old.iter().flat_map(|old| &old.servers).map(|b| &*b.door).filter(|door| pick(door));
+                doors.map(|door| FragmentKey::of(&name, door).into()).collect()
+            };
+            if changed {
+                pass.fragments.extend(before(&|_| true));
+                pass.fragments.extend(self.readers.get(&name).into_iter().flatten().cloned());
+            }
             if let Some(old) = &old {
                 self.withdraw(&name, old, pass);
             }
@@ -153,37 +158,35 @@ impl Compiler {
                 self.bound.insert(name.clone(), bound);
             }
             let kept = self.bound.get(&name);
-            let lost =
-                |b: &&Binding| !kept.is_some_and(|k| k.servers.iter().any(|s| s.gateway == b.gateway && s.port == b.port && s.family == b.family));
-            pass.fragments.extend(old.iter().flat_map(|o| o.servers.iter().filter(lost)).map(|b| fragment_key(&name, &b.gateway, b.port, b.family)));
+            pass.fragments.extend(before(&|door| !kept.is_some_and(|kept| kept.servers.iter().any(|b| b.door.leads_as(door)))));
         }
     }
 
     fn withdraw(&mut self, name: &NamespacedName, old: &Bound, pass: &mut Pass) {
         pass.look(old);
-        for binding in &old.servers {
-            let entry: Entry = (binding.server, name.clone());
-            if let Some(entries) = self.streams.get_mut(&binding.listener) {
+        for Binding { door, .. } in &old.servers {
+            let entry: Entry = (door.server, name.clone());
+            if let Some(entries) = self.streams.get_mut(&door.listener) {
                 entries.remove(&entry);
                 if entries.is_empty() {
-                    self.streams.remove(&binding.listener);
+                    self.streams.remove(&door.listener);
                 }
-                pass.fronts.insert(binding.listener.clone());
+                pass.fronts.insert(door.listener.clone());
             }
         }
     }
 
     fn offer(&mut self, name: &NamespacedName, bound: &Bound, pass: &mut Pass) {
         pass.look(bound);
-        for binding in &bound.servers {
-            if binding.family != Family::Http {
-                let entry: Entry = (binding.server, name.clone());
-                self.streams.entry(binding.listener.clone()).or_default().insert(entry);
-                pass.fronts.insert(binding.listener.clone());
+        for Binding { door, .. } in &bound.servers {
+            if door.family != Family::Http {
+                let entry: Entry = (door.server, name.clone());
+                self.streams.entry(door.listener.clone()).or_default().insert(entry);
+                pass.fronts.insert(door.listener.clone());
             }
-            let key = fragment_key(name, &binding.gateway, binding.port, binding.family);
+            let key = FragmentKey::of(name, door);
             if !self.fragments.contains_key(&key) {
-                pass.fragments.insert(key);
+                pass.fragments.insert(key.into());
             }
         }
     }
@@ -192,18 +195,17 @@ impl Compiler {
     pub(super) fn fragments(&mut self, world: &World, pass: &mut Pass) {
         for key in std::mem::take(&mut pass.fragments) {
             let bound = self.bound.get(&key.service);
-            let wanted = |b: &&Binding| b.gateway == key.gateway && b.port == key.port && b.family == key.family;
-            let bindings: Vec<_> = bound.into_iter().flat_map(|b| b.servers.iter().filter(wanted)).collect();
+            let doors: Vec<&Door> = bound.into_iter().flat_map(|b| &b.servers).map(|b| &*b.door).filter(|door| key.is_behind(door)).collect();
             let fresh = match bound {
-                Some(bound) if !bindings.is_empty() => {
+                Some(bound) if !doors.is_empty() => {
                     Some(Arc::new(make(world, &self.rules, &mut self.table, &mut self.patterns, &key, &bound.object)))
                 }
                 Some(_) | None => None,
             };
             bound.into_iter().for_each(|bound| pass.look(bound));
-            for binding in &bindings {
-                if self.streams.contains_key(&binding.listener) {
-                    pass.fronts.insert(binding.listener.clone());
+            for door in &doors {
+                if self.streams.contains_key(&door.listener) {
+                    pass.fronts.insert(door.listener.clone());
                 }
             }
             pass.retell = true;
@@ -212,15 +214,15 @@ impl Compiler {
     }
 
     /// Puts a fragment in its place; what differs from the one before is held, or let go.
-    fn replace(&mut self, key: FragmentKey, fresh: Option<Arc<Fragment>>, pass: &mut Pass) {
+    fn replace(&mut self, key: Arc<FragmentKey>, fresh: Option<Arc<Fragment>>, pass: &mut Pass) {
         let old = self.fragments.remove(&key).unwrap_or_default();
         pass.counters.fragments_run += u64::from(fresh.is_some());
         let nothing = Fragment::default();
         let new = fresh.as_deref().unwrap_or(&nothing);
-        for object in new.objects.without(&old.objects) {
+        for object in new.delegates.without(&old.delegates) {
             self.readers.entry(object.clone()).or_default().insert(key.clone());
         }
-        for object in old.objects.without(&new.objects) {
+        for object in old.delegates.without(&new.delegates) {
             if let Some(readers) = self.readers.get_mut(object) {
                 readers.remove(&key);
                 if readers.is_empty() {
@@ -266,10 +268,10 @@ impl Compiler {
     fn offered(&self, (listener, host): &(ListenKey, Hostname), rank: &Rank) -> Option<Offer> {
         let name = rank.name();
         let bound = self.bound.get(&name)?;
-        let serves = |b: &&Binding| b.listener == *listener && b.server == rank.server && b.domains.contains(host);
-        let binding = bound.servers.iter().find(serves)?;
+        let serves = |b: &&Binding| b.door.listener == *listener && b.door.server == rank.server && b.domains.contains(host);
+        let Binding { door, .. } = bound.servers.iter().find(serves)?;
         let now = Rank::of(bound, rank.server);
-        let fragment = self.fragments.get(&fragment_key(&name, &binding.gateway, binding.port, binding.family))?;
+        let fragment = self.fragments.get(&FragmentKey::of(&name, door))?;
         (now == *rank && !fragment.routes.is_empty()).then(|| (now, fragment.clone()))
     }
 
@@ -310,9 +312,7 @@ impl Compiler {
         let entries = self.streams.get(&planned.key)?;
         let mut offers: Vec<(&Bound, &NamespacedName)> = entries.iter().filter_map(|(_, name)| Some((self.bound.get(name)?, name))).collect();
         offers.sort_by(|(a, _), (b, _)| a.order(b));
-        offers
-            .into_iter()
-            .find_map(|(_, name)| self.fragments.get(&fragment_key(name, &server.gateway, server.info.port, planned.family))?.tcp.clone())
+        offers.into_iter().find_map(|(_, name)| self.fragments.get(&FragmentKey::of(name, &server.door))?.tcp.clone())
     }
 
     /// What is left: hosts that nobody names, the report, the plan.
@@ -337,10 +337,6 @@ impl Compiler {
         let warming = self.table.take_warming();
         Plan { snapshot, views: pass.views, warming, report: self.report.clone(), counters: pass.counters }
     }
-}
-
-fn fragment_key(service: &NamespacedName, gateway: &NamespacedName, port: u16, family: Family) -> FragmentKey {
-    FragmentKey { service: service.clone(), gateway: gateway.clone(), port, family }
 }
 
 /// What the mesh asks of every connection (10.6).

@@ -10,7 +10,7 @@ use isthmus_config::object::Labels;
 
 use super::bind::gateway_name;
 use super::delegate::{Block, Rule};
-use super::fragments::Making;
+use super::fragments::{Making, shared};
 use super::report::code;
 use crate::policy::{Cors, Fault, Mirror, RetryPolicy, RouteTimeout};
 use crate::route::{DirectResponse, HeaderEdits, Match, Redirect, Rewrite};
@@ -116,7 +116,7 @@ fn route(making: &mut Making<'_>, rule: &Rule<'_>, block: Option<&Block<'_>>) ->
 fn name(http: &HttpRoute, block: Option<&str>) -> Arc<str> {
     match (http.name.as_str(), block) {
         ("", None) => "default".into(),
-        (rule, None | Some("")) => rule.into(),
+        (rule, None | Some("")) => shared(rule),
         (rule, Some(block)) => format!("{rule}.{block}").into(),
     }
 }

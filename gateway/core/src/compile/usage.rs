@@ -99,7 +99,7 @@ impl Compiler {
             let live = fragment.routes.iter().filter(|route| counting.seen.contains(&Arc::as_ptr(route))).count();
             *count += live + usize::from(fragment.tcp.as_ref().is_some_and(|t| streams.contains(&Arc::as_ptr(t))));
             if live > 0 || fragment.tcp.is_some() {
-                backends.extend(fragment.backends.iter().cloned());
+                backends.extend(fragment.backends.iter().map(|key| BackendKey::clone(key)));
             }
         }
         for (name, (count, backends)) in routes {
@@ -114,7 +114,7 @@ impl Compiler {
         let mut parts: Vec<(ObjectRef, BackendKey)> = Vec::new();
         for record in self.table.records.values() {
             for backend in &record.backends {
-                let key = backend.slot.key.clone();
+                let key = BackendKey::clone(&backend.slot.key);
                 let rules = record.rule.iter().flat_map(|r| r.contributors(&key.subset));
                 let rules = rules.map(|s| ObjectRef::new(Kind::DestinationRule, s.meta.namespace.clone(), s.meta.name.clone()));
                 let sources: BTreeSet<&ObjectRef> = backend.view.members.iter().map(|m| &*m.endpoint.source).collect();
@@ -156,16 +156,16 @@ impl Compiler {
         if !self.plans.selected.contains(&name) {
             return Some(Unbound::NotSelected(name));
         }
-        let servers = self.plans.listeners.values().flat_map(|p| p.servers.iter().map(move |s| (p.family, s)));
-        let servers: Vec<_> = servers.filter(|(_, s)| s.gateway == name).collect();
+        let servers = self.plans.listeners.values().flat_map(|p| &p.servers);
+        let servers: Vec<_> = servers.filter(|s| s.door.gateway == name).collect();
         if servers.is_empty() {
             return Some(Unbound::Skipped(name));
         }
-        let mut meeting = servers.iter().filter(|(_, s)| !domains(s, namespace, hosts).is_empty()).peekable();
+        let mut meeting = servers.iter().filter(|s| !domains(s, namespace, hosts).is_empty()).peekable();
         if meeting.peek().is_none() {
             return Some(Unbound::Hosts(name));
         }
-        meeting.all(|(family, _)| *family == Family::Tls).then_some(Unbound::Closed(name))
+        meeting.all(|s| s.door.family == Family::Tls).then_some(Unbound::Closed(name))
     }
 
     /// True where the Gateway is for this gateway's workload (G-1).
@@ -214,7 +214,7 @@ impl<'a> Counting<'a> {
     }
 
     fn send<'b>(&mut self, objects: impl IntoIterator<Item = &'b ObjectRef>, to: impl IntoIterator<Item = &'a Destination>) {
-        let keys: BTreeSet<&'a BackendKey> = to.into_iter().filter(|d| d.slot.is_ok()).map(|d| &d.key).collect();
+        let keys: BTreeSet<&'a BackendKey> = to.into_iter().filter(|d| d.slot.is_ok()).map(|d| &*d.key).collect();
         for object in objects {
             self.object(object).backends.extend(keys.iter().map(|k| (*k).clone()));
         }

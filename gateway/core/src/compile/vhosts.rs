@@ -201,7 +201,9 @@ impl Node {
 /// One VirtualService on two servers of one listener: routes that stand there already can never be reached again.
 fn repeats(standing: &Fragment, fragment: &Fragment) -> bool {
     let same = |(a, b): (&Arc<Route>, &Arc<Route>)| a.rule == b.rule && a.name == b.name;
-    standing.objects == fragment.objects && standing.routes.len() == fragment.routes.len() && standing.routes.iter().zip(&*fragment.routes).all(same)
+    standing.delegates == fragment.delegates
+        && standing.routes.len() == fragment.routes.len()
+        && standing.routes.iter().zip(&*fragment.routes).all(same)
 }
 
 /// The listener of an HTTP plan; `previous` lends its table where the hosts are the same.

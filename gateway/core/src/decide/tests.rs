@@ -61,7 +61,7 @@ fn route(rule: &str, slot: Result<Arc<Slot>, Arc<str>>) -> Route {
     let rule: Rule = if rule.is_empty() { Rule::default() } else { serde_json::from_str(rule).expect("a rule") };
     let destination = Destination {
         weight: 0,
-        key: BackendKey { host: "a".into(), port: 80, subset: "".into() },
+        key: Arc::new(BackendKey { host: "a".into(), port: 80, subset: "".into() }),
         slot,
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),

@@ -210,7 +210,7 @@ fn destinations(destinations: &Destinations) -> Vec<DestinationDump> {
 
 fn to(destination: &Destination) -> String {
     match &destination.slot {
-        Ok(slot) => slot.name.to_string(),
+        Ok(slot) => slot.key.to_string(),
         Err(why) => format!("{} does not exist: {why}", destination.key),
     }
 }
@@ -218,7 +218,7 @@ fn to(destination: &Destination) -> String {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct BackendDump {
-    name: Arc<str>,
+    name: String,
     policy: String,
     /// By priority and locality, where they are told apart.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -237,7 +237,12 @@ impl BackendDump {
                 .join(" ");
             format!("{} weight {} {:?} {who}", e.address, e.weight, e.health).trim_end().to_owned()
         };
-        Self { name: slot.name.clone(), policy: format!("{:?}", view.policy), line: line(view), endpoints: view.members.iter().map(member).collect() }
+        Self {
+            name: slot.key.to_string(),
+            policy: format!("{:?}", view.policy),
+            line: line(view),
+            endpoints: view.members.iter().map(member).collect(),
+        }
     }
 }
 

@@ -253,7 +253,7 @@ pub struct Destination {
     /// Its weight as written.
     pub weight: u32,
     /// The backend asked for, whether or not it exists.
-    pub key: BackendKey,
+    pub key: Arc<BackendKey>,
     /// The backend, or why there is none (V-21, V-25: 503 NC).
     pub slot: Result<Arc<Slot>, Arc<str>>,
     /// Edits of the request, destination level.

@@ -185,7 +185,7 @@ fn routed(snapshot: &Snapshot) -> BTreeMap<BackendKey, Routed> {
     let mut routed: BTreeMap<BackendKey, Routed> = BTreeMap::new();
     let mut add = |destinations: &Destinations, host: Option<&Arc<str>>| {
         for slot in destinations.list.iter().filter_map(|d| d.slot.as_ref().ok()) {
-            let entry = routed.entry(slot.key.clone()).or_insert_with(|| Routed { slot: slot.clone(), hosts: BTreeSet::new() });
+            let entry = routed.entry(BackendKey::clone(&slot.key)).or_insert_with(|| Routed { slot: slot.clone(), hosts: BTreeSet::new() });
             entry.hosts.extend(host.cloned());
         }
     };

@@ -64,7 +64,7 @@ fn answer(ask: &Ask, compiled: &Compiled) -> String {
     let all: Vec<&Endpoint> = compiled.world.catalog.endpoints.values().flat_map(|e| e.iter()).map(|e| &**e).collect();
     let known = localities(all.into_iter());
     let slots = compiled.compiler.slots();
-    let named = slots.iter().filter(|s| s.name.contains(name));
+    let named = slots.iter().filter(|s| s.name().contains(name));
     named.map(|s| yaml(&Matrix::of(&s.key, &s.view.load(), &known, ask.by.unwrap_or_default()))).collect()
 }
 
