@@ -4,9 +4,10 @@
 //! written aside and takes the old file's place in one step; changes are appended. A file counts only if every record up
 //! to the end of its list is whole; a last line that a crash has cut off is dropped. Anything else is set aside and never
 //! trusted. Writing happens on a thread of its own and never holds up a watch, and one gateway alone writes into a directory.
-//! What could not be written is told, and is written from a further list once it can be.
+//! Of what waits for the disk only the last version counts. What could not be written is told, and is written from a further list once it can be.
 
 mod file;
+mod queue;
 mod trim;
 mod writer;
 
@@ -14,7 +15,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use isthmus_config::name::ClusterId;
@@ -24,7 +24,8 @@ use tracing::{info, warn};
 
 use crate::source::{Batch, SourceId};
 use file::Stored;
-use writer::{Order, Place, Writer};
+use queue::{Fate, Queue, Tell};
+use writer::{Place, Writer};
 
 /// The file that says which remote secret named a member.
 const MEMBER: &str = "member";
@@ -38,14 +39,14 @@ pub(crate) struct Store {
     directory: PathBuf,
     /// False where another process may write: then nothing is touched.
     is_ours: bool,
-    tell: Sender<Order>,
+    tell: Arc<Tell>,
 }
 
 /// The way to one kind of one cluster.
 #[derive(Debug)]
 pub(crate) struct Log {
     place: Arc<Place>,
-    tell: Sender<Order>,
+    tell: Arc<Tell>,
     /// When a further list was asked for.
     asked: Option<Instant>,
 }
@@ -57,17 +58,18 @@ impl Store {
     /// Opens the directory and starts its writer, which ends with the last log. Where it cannot be written, or another gateway does,
     /// that is told; it is tried again, and everything is written once it works.
     pub(crate) fn open(directory: &Path, source: SourceId, told: mpsc::Sender<Batch>) -> std::io::Result<Self> {
-        let (tell, orders) = channel();
+        let queue = Arc::new(Queue::default());
+        let tell = Arc::new(Tell::new(queue.clone()));
         let lock = writer::lock(directory);
         let is_ours = lock.is_ok();
         let writer = Writer::new(directory, lock, source, told);
-        std::thread::Builder::new().name("state".to_owned()).spawn(move || writer.write(&orders))?;
+        std::thread::Builder::new().name("state".to_owned()).spawn(move || writer.write(&queue))?;
         Ok(Self { directory: directory.to_owned(), is_ours, tell })
     }
 
     /// Only looks at what a gateway keeps there.
     pub(crate) fn looking(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), is_ours: false, tell: channel().0 }
+        Self { directory: directory.to_owned(), is_ours: false, tell: Arc::new(Tell::new(Arc::default())) }
     }
 
     pub(crate) fn log(&self, cluster: &ClusterId, kind: Kind) -> Log {
@@ -77,12 +79,12 @@ impl Store {
 
     /// Remembers that a remote secret named this cluster.
     pub(crate) fn note_member(&self, cluster: &ClusterId, secret: &ObjectRef) {
-        self.order(Order::Member(self.folder(cluster).join(MEMBER), format!("{cluster}\n{}\n{}\n", secret.namespace, secret.name)));
+        self.tell.write(self.folder(cluster).join(MEMBER), format!("{cluster}\n{}\n{}\n", secret.namespace, secret.name));
     }
 
     /// Drops all that is kept of a member.
     pub(crate) fn forget(&self, cluster: &ClusterId) {
-        self.order(Order::Forget(self.folder(cluster)));
+        self.tell.forget(self.folder(cluster));
     }
 
     /// Members that were known, and the secrets that named them.
@@ -134,37 +136,34 @@ impl Store {
     fn path(&self, cluster: &ClusterId, kind: Kind) -> PathBuf {
         self.folder(cluster).join(format!("{kind}.state"))
     }
-
-    fn order(&self, order: Order) {
-        // The writer ends only with the last sender.
-        let _ = self.tell.send(order);
-    }
 }
 
 impl Log {
     /// A list begins: it is written beside what is kept.
     pub(crate) fn begin(&mut self) {
-        self.order(Order::Begin(self.place.clone()));
+        self.tell.begin(&self.place);
     }
 
     /// An object is now so.
-    pub(crate) fn put(&mut self, json: &str, api_version: &str) {
-        self.order(Order::Put(self.place.clone(), api_version.into(), json.to_owned()));
+    pub(crate) fn put(&mut self, object: &ObjectRef, json: &str, api_version: &str) {
+        if let Some(json) = trim::trim(self.place.kind, json) {
+            self.tell.put(&self.place, object, Fate::Put(api_version.into(), json.into()));
+        }
     }
 
     /// An object is there and of no use as it is: the version that is kept stays.
     pub(crate) fn keep(&mut self, object: &ObjectRef) {
-        self.order(Order::Keep(self.place.clone(), object.clone()));
+        self.tell.put(&self.place, object, Fate::Keep);
     }
 
     /// An object is gone.
     pub(crate) fn delete(&mut self, object: &ObjectRef) {
-        self.order(Order::Delete(self.place.clone(), object.clone()));
+        self.tell.put(&self.place, object, Fate::Delete);
     }
 
     /// The list is complete and takes the place of what was kept.
     pub(crate) fn done(&mut self) {
-        self.order(Order::Done(self.place.clone()));
+        self.tell.done(&self.place);
     }
 
     /// True where the file lacks something that only a further list tells.
@@ -175,11 +174,6 @@ impl Log {
             self.asked = Some(Instant::now());
         }
         wants
-    }
-
-    fn order(&self, order: Order) {
-        // The writer ends only with the last sender.
-        let _ = self.tell.send(order);
     }
 }
 

@@ -13,6 +13,7 @@ use isthmus_config::object::{Kind, ObjectRef};
 use xxhash_rust::xxh64::xxh64;
 
 use super::Kept;
+use super::queue::{Fate, Fates};
 
 /// Changes may take so many bytes more than their list before the file is written anew.
 const SLACK: u64 = 1 << 20;
@@ -53,19 +54,33 @@ impl Open {
         writeln!(self.out, "{:016x} {rest}", xxh64(rest.as_bytes(), 0))
     }
 
-    pub(super) fn put(&mut self, api_version: &str, json: &str) -> std::io::Result<()> {
+    /// Does to objects what they are told to become.
+    pub(super) fn write(&mut self, fates: Fates) -> std::io::Result<()> {
+        for (object, fate) in fates {
+            // What is told of an object later than that it stays is what counts.
+            self.taken_over.remove(&(object.namespace.to_string(), object.name.to_string()));
+            match fate {
+                Fate::Put(api_version, json) => self.put(&api_version, &json)?,
+                Fate::Delete => self.delete(&object)?,
+                Fate::Keep => self.keep(&object),
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, api_version: &str, json: &str) -> std::io::Result<()> {
         self.count += 1;
         self.record(&format!("P {api_version} {json}"))?;
         self.tidy()
     }
 
-    pub(super) fn delete(&mut self, object: &ObjectRef) -> std::io::Result<()> {
+    fn delete(&mut self, object: &ObjectRef) -> std::io::Result<()> {
         self.record(&format!("D {}/{}", object.namespace, object.name))?;
         self.tidy()
     }
 
     /// What is kept of an object stays. A file whose list is complete holds it already.
-    pub(super) fn keep(&mut self, object: &ObjectRef) {
+    fn keep(&mut self, object: &ObjectRef) {
         if self.place.is_none() {
             self.taken_over.insert((object.namespace.to_string(), object.name.to_string()));
         }

@@ -1,7 +1,10 @@
 //! What is kept, lost and told on disk.
 
+mod slow;
+
 use super::*;
 use crate::source::{Event, Via};
+use slow::Slow;
 
 fn source() -> SourceId {
     SourceId("c1".into(), Via::Server)
@@ -12,16 +15,25 @@ fn opened(directory: &Path) -> std::io::Result<Store> {
     Store::open(directory, source(), mpsc::channel(8).0)
 }
 
+/// A store whose orders wait in `queue`.
+fn ordering(directory: &Path, queue: &Arc<Queue>) -> Store {
+    Store { directory: directory.to_owned(), is_ours: true, tell: Arc::new(Tell::new(queue.clone())) }
+}
+
 /// Carries out what `order` gives orders for.
 fn written(directory: &Path, order: impl FnOnce(&Store)) {
-    let (tell, orders) = channel();
-    order(&Store { directory: directory.to_owned(), is_ours: true, tell });
+    let queue = Arc::new(Queue::default());
+    order(&ordering(directory, &queue));
     let (told, _told) = mpsc::channel(8);
-    Writer::new(directory, writer::lock(directory), source(), told).write(&orders);
+    Writer::new(directory, writer::lock(directory), source(), told).write(&queue);
 }
 
 fn service(name: &str) -> String {
     format!(r#"{{"metadata":{{"name":"{name}","namespace":"n","managedFields":[1]}},"spec":{{"clusterIP":"10.0.0.1"}}}}"#)
+}
+
+fn put(log: &mut Log, name: &str) {
+    log.put(&ObjectRef::new(Kind::Service, "n", name), &service(name), "v1");
 }
 
 fn names(store: &Store) -> Option<Vec<String>> {
@@ -34,17 +46,21 @@ fn listed(directory: &Path, names: &[&str], then: impl FnOnce(&mut Log)) {
     written(directory, |store| {
         let mut log = store.log(&"c1".into(), Kind::Service);
         log.begin();
-        names.iter().for_each(|name| log.put(&service(name), "v1"));
+        names.iter().for_each(|name| put(&mut log, name));
         then(&mut log);
     });
 }
 
+/// A list, and changes that were written after it.
 fn fill(directory: &Path) {
-    listed(directory, &["a", "b"], |log| {
-        log.done();
-        log.delete(&ObjectRef::new(Kind::Service, "n", "a"));
-        log.put(&service("c"), "v1");
-    });
+    let mut slow = Slow::at(directory);
+    slow.log.begin();
+    ["a", "b"].iter().for_each(|name| put(&mut slow.log, name));
+    slow.log.done();
+    slow.write();
+    slow.log.delete(&ObjectRef::new(Kind::Service, "n", "a"));
+    put(&mut slow.log, "c");
+    slow.write();
 }
 
 /// What is there after `fill`, and a further list.
@@ -130,11 +146,11 @@ fn said(batch: Option<Batch>) -> Vec<String> {
 fn a_file_that_cannot_be_written_is_told_once_and_written_from_a_further_list() -> Result<(), std::io::Error> {
     let directory = tempfile::tempdir()?;
     fill(directory.path());
-    let (tell, orders) = channel();
-    let store = Store { directory: directory.path().to_owned(), is_ours: true, tell };
+    let queue = Arc::new(Queue::default());
+    let store = ordering(directory.path(), &queue);
     let (told, mut hear) = mpsc::channel(8);
     let writer = Writer::new(directory.path(), writer::lock(directory.path()), source(), told);
-    let writing = std::thread::spawn(move || writer.write(&orders));
+    let writing = std::thread::spawn(move || writer.write(&queue));
     let mut log = store.log(&"c1".into(), Kind::Service);
     // A folder stands where the list would be written.
     let aside = directory.path().join("c1/Service.new");
@@ -142,7 +158,7 @@ fn a_file_that_cannot_be_written_is_told_once_and_written_from_a_further_list() 
     log.begin();
     let told = said(hear.blocking_recv());
     assert!(told.iter().any(|word| word.contains("Service.state: Is a directory")), "{told:?}");
-    ["x", "y"].iter().for_each(|name| log.put(&service(name), "v1"));
+    ["x", "y"].iter().for_each(|name| put(&mut log, name));
     log.done();
     log.begin();
     log.done();
@@ -157,7 +173,7 @@ fn a_file_that_cannot_be_written_is_told_once_and_written_from_a_further_list() 
 
     std::fs::remove_dir(&aside)?;
     log.begin();
-    ["x", "y"].iter().for_each(|name| log.put(&service(name), "v1"));
+    ["x", "y"].iter().for_each(|name| put(&mut log, name));
     log.done();
     assert_eq!(said(hear.blocking_recv()), ["well"]);
     drop((log, other, store));
@@ -176,7 +192,7 @@ fn two_gateways_do_not_write_into_one_directory_and_the_second_takes_over_when_t
     let mut log = second.log(&"c1".into(), Kind::Service);
     let list = |log: &mut Log| {
         log.begin();
-        log.put(&service("x"), "v1");
+        put(log, "x");
         log.done();
     };
     list(&mut log);

@@ -9,16 +9,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use isthmus_config::object::{Kind, ObjectRef, Origin};
+use isthmus_config::object::{Kind, Origin};
 use isthmus_config::problem::{Problem, Severity};
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, info, warn};
 
 use super::file::Open;
-use super::trim;
+use super::queue::{Queue, Step, Waiting};
 use crate::source::{Batch, Event, SourceId};
 
 /// Under this name stands that state is not kept.
@@ -36,17 +35,6 @@ pub(super) struct Place {
     pub(super) kind: Kind,
     /// It lacks something.
     pub(super) is_behind: AtomicBool,
-}
-
-#[derive(Debug)]
-pub(super) enum Order {
-    Begin(Arc<Place>),
-    Put(Arc<Place>, Arc<str>, String),
-    Delete(Arc<Place>, ObjectRef),
-    Keep(Arc<Place>, ObjectRef),
-    Done(Arc<Place>),
-    Member(PathBuf, String),
-    Forget(PathBuf),
 }
 
 /// What is being written, and what could not be.
@@ -87,7 +75,7 @@ impl Writer {
     }
 
     /// Writes until nobody gives orders any more.
-    pub(super) fn write(mut self, orders: &Receiver<Order>) {
+    pub(super) fn write(mut self, queue: &Queue) {
         let (times, pause) = HANDED_ON;
         for _ in 0..times {
             if self.lock.is_some() {
@@ -97,28 +85,12 @@ impl Writer {
             self.lock = lock(&self.directory).ok();
         }
         self.try_again();
-        loop {
-            let next = match orders.try_recv() {
-                Err(TryRecvError::Empty) => {
-                    self.flush();
-                    self.wait(orders)
-                }
-                Ok(order) => Ok(order),
-                Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
-            };
-            match next {
-                Ok(order) => self.take(order),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.flush(),
-            }
+        while let Some(waiting) = queue.take(self.is_told.then_some(AGAIN)) {
+            self.take(waiting);
             if self.is_told && self.tried.elapsed() >= AGAIN {
                 self.try_again();
             }
         }
-    }
-
-    fn wait(&self, orders: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
-        if self.is_told { orders.recv_timeout(AGAIN) } else { orders.recv().map_err(|_| RecvTimeoutError::Disconnected) }
     }
 
     fn flush(&mut self) {
@@ -126,39 +98,46 @@ impl Writer {
         failed.into_iter().for_each(|(place, error)| self.lacking(&place, &error));
     }
 
-    fn take(&mut self, order: Order) {
-        match order {
-            Order::Begin(place) => {
-                if self.lock.is_none() {
-                    return self.lack(&place);
+    /// Writes what waits.
+    pub(super) fn take(&mut self, waiting: Waiting) {
+        waiting.forgotten.iter().for_each(|folder| self.forget(folder));
+        if !waiting.texts.is_empty() {
+            self.notes.extend(waiting.texts);
+            self.note();
+        }
+        for (place, steps) in waiting.files.into_values() {
+            steps.into_iter().for_each(|step| self.step(&place, step));
+        }
+        self.flush();
+    }
+
+    fn step(&mut self, place: &Arc<Place>, step: Step) {
+        match step {
+            Step::Change(fates) => self.change(place, |file| file.write(fates)),
+            Step::List { begins, fates, done } => {
+                if begins {
+                    self.begin(place);
                 }
-                match Open::aside(&place.path, &place.head) {
-                    Ok(file) => drop(self.open.insert(place.path.clone(), (place, file))),
-                    Err(error) => self.lacking(&place, &error),
-                }
-            }
-            Order::Put(place, api_version, json) => self.change(&place, |file| match trim::trim(place.kind, &json) {
-                Some(json) => file.put(&api_version, &json),
-                None => Ok(()),
-            }),
-            Order::Delete(place, object) => self.change(&place, |file| file.delete(&object)),
-            Order::Keep(place, object) => self.change(&place, |file| {
-                file.keep(&object);
-                Ok(())
-            }),
-            Order::Done(place) => {
-                self.change(&place, |file| file.complete(&place.path));
-                if self.open.contains_key(&place.path) {
+                self.change(place, |file| {
+                    file.write(fates)?;
+                    if done { file.complete(&place.path) } else { Ok(()) }
+                });
+                if done && self.open.contains_key(&place.path) {
                     place.is_behind.store(false, Ordering::Relaxed);
                     self.behind.remove(&place.path);
                     self.is_it_well();
                 }
             }
-            Order::Member(path, text) => {
-                self.notes.insert(path, text);
-                self.note();
-            }
-            Order::Forget(folder) => self.forget(&folder),
+        }
+    }
+
+    fn begin(&mut self, place: &Arc<Place>) {
+        if self.lock.is_none() {
+            return self.lack(place);
+        }
+        match Open::aside(&place.path, &place.head) {
+            Ok(file) => drop(self.open.insert(place.path.clone(), (place.clone(), file))),
+            Err(error) => self.lacking(place, &error),
         }
     }
 

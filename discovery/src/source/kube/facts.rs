@@ -113,7 +113,7 @@ impl Take for Facts {
         if is_refused {
             self.keep(&object);
         } else if let Some(log) = &mut self.log {
-            log.put(text, api_version);
+            log.put(&object, text, api_version);
         }
         if let Fact::Istio(object, _) = &told {
             self.known.insert(object.clone());
