@@ -1,4 +1,4 @@
-//! Labels and annotations: a sorted list, since every pod's set is kept and nearly all are short.
+//! Values by name, labels first of all: a sorted list, since every pod's set is kept and nearly all are short.
 //!
 //! A tree of the standard library takes four hundred bytes for a single label; this takes the label's own.
 
@@ -8,14 +8,23 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// One label: its key and its value.
-type Pair = (Arc<str>, Arc<str>);
+/// A key and its value.
+type Pair<V> = (Arc<str>, V);
 
-/// Labels or annotations by key, each key once.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(Box<[Pair]>);
+/// Values by key, each key once.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByKey<V>(Box<[Pair<V>]>);
 
-impl Labels {
+/// Labels or annotations.
+pub type Labels = ByKey<Arc<str>>;
+
+impl<V> Default for ByKey<V> {
+    fn default() -> Self {
+        Self(Box::default())
+    }
+}
+
+impl<V> ByKey<V> {
     /// None.
     pub fn new() -> Self {
         Self::default()
@@ -29,7 +38,7 @@ impl Labels {
         self.0.is_empty()
     }
     /// The value of a key.
-    pub fn get(&self, key: &str) -> Option<&Arc<str>> {
+    pub fn get(&self, key: &str) -> Option<&V> {
         let place = self.place(key).ok()?;
         self.0.get(place).map(|(_, value)| value)
     }
@@ -38,7 +47,7 @@ impl Labels {
         self.place(key).is_ok()
     }
     /// Puts a value in place and returns the one that stood there. It costs the length of the list.
-    pub fn insert(&mut self, key: Arc<str>, value: Arc<str>) -> Option<Arc<str>> {
+    pub fn insert(&mut self, key: Arc<str>, value: V) -> Option<V> {
         match self.place(&key) {
             Ok(place) => self.0.get_mut(place).map(|(_, old)| std::mem::replace(old, value)),
             Err(place) => {
@@ -48,16 +57,16 @@ impl Labels {
         }
     }
     /// Takes a value out. It costs the length of the list.
-    pub fn remove(&mut self, key: &str) -> Option<Arc<str>> {
+    pub fn remove(&mut self, key: &str) -> Option<V> {
         let place = self.place(key).ok()?;
         Some(self.change(|pairs| pairs.remove(place)).1)
     }
     /// Keeps what `keep` is true of.
-    pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &V) -> bool) {
         self.change(|pairs| pairs.retain(|(key, value)| keep(key, value)));
     }
     /// All by key.
-    pub fn iter(&self) -> Iter<'_> {
+    pub fn iter(&self) -> Iter<'_, V> {
         self.into_iter()
     }
     /// All keys in order.
@@ -69,7 +78,7 @@ impl Labels {
         self.0.binary_search_by(|(own, _)| (**own).cmp(key))
     }
 
-    fn change<T>(&mut self, change: impl FnOnce(&mut Vec<Pair>) -> T) -> T {
+    fn change<T>(&mut self, change: impl FnOnce(&mut Vec<Pair<V>>) -> T) -> T {
         let mut pairs = std::mem::take(&mut self.0).into_vec();
         let result = change(&mut pairs);
         self.0 = pairs.into();
@@ -78,9 +87,9 @@ impl Labels {
 }
 
 /// Of several values of one key the last counts.
-impl FromIterator<Pair> for Labels {
-    fn from_iter<I: IntoIterator<Item = Pair>>(pairs: I) -> Self {
-        let mut pairs: Vec<Pair> = pairs.into_iter().collect();
+impl<V> FromIterator<Pair<V>> for ByKey<V> {
+    fn from_iter<I: IntoIterator<Item = Pair<V>>>(pairs: I) -> Self {
+        let mut pairs: Vec<Pair<V>> = pairs.into_iter().collect();
         // Stable, so that what came last of one key stands last.
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
         pairs.dedup_by(|later, kept| {
@@ -94,53 +103,53 @@ impl FromIterator<Pair> for Labels {
     }
 }
 
-impl<const N: usize> From<[Pair; N]> for Labels {
-    fn from(pairs: [Pair; N]) -> Self {
+impl<V, const N: usize> From<[Pair<V>; N]> for ByKey<V> {
+    fn from(pairs: [Pair<V>; N]) -> Self {
         pairs.into_iter().collect()
     }
 }
 
-impl Extend<Pair> for Labels {
-    fn extend<I: IntoIterator<Item = Pair>>(&mut self, more: I) {
+impl<V> Extend<Pair<V>> for ByKey<V> {
+    fn extend<I: IntoIterator<Item = Pair<V>>>(&mut self, more: I) {
         let own = std::mem::take(&mut self.0).into_vec();
         *self = own.into_iter().chain(more).collect();
     }
 }
 
-/// All labels by key.
-type Iter<'a> = std::iter::Map<slice::Iter<'a, Pair>, fn(&'a Pair) -> (&'a Arc<str>, &'a Arc<str>)>;
+/// All values by key.
+type Iter<'a, V> = std::iter::Map<slice::Iter<'a, Pair<V>>, fn(&'a Pair<V>) -> (&'a Arc<str>, &'a V)>;
 
-impl<'a> IntoIterator for &'a Labels {
-    type Item = (&'a Arc<str>, &'a Arc<str>);
-    type IntoIter = Iter<'a>;
+impl<'a, V> IntoIterator for &'a ByKey<V> {
+    type Item = (&'a Arc<str>, &'a V);
+    type IntoIter = Iter<'a, V>;
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter().map(|(key, value)| (key, value))
     }
 }
 
-impl IntoIterator for Labels {
-    type Item = Pair;
-    type IntoIter = std::vec::IntoIter<Pair>;
+impl<V> IntoIterator for ByKey<V> {
+    type Item = Pair<V>;
+    type IntoIter = std::vec::IntoIter<Pair<V>>;
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_vec().into_iter()
     }
 }
 
-impl fmt::Debug for Labels {
+impl<V: fmt::Debug> fmt::Debug for ByKey<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self).finish()
     }
 }
 
-impl Serialize for Labels {
+impl<V: Serialize> Serialize for ByKey<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Labels {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for ByKey<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read = std::collections::BTreeMap::<Arc<str>, Arc<str>>::deserialize(deserializer)?;
+        let read = std::collections::BTreeMap::<Arc<str>, V>::deserialize(deserializer)?;
         // Sorted already, and each key once.
         Ok(Self(read.into_iter().collect()))
     }
@@ -163,7 +172,7 @@ mod tests {
         assert_eq!(all.insert("a".into(), "5".into()).as_deref(), Some("1"));
         assert_eq!((all.remove("b").as_deref(), all.remove("b")), (Some("3"), None));
         all.extend(labels(&[("a", "6"), ("0", "7"), ("1", "8")]));
-        all.retain(|key, value| (key, value) != ("1", "8"));
+        all.retain(|key, value| (key, &**value) != ("1", "8"));
         assert_eq!(format!("{all:?}"), r#"{"0": "7", "a": "6", "aa": "4"}"#);
         assert!(all.keys().map(|key| &**key).eq(["0", "a", "aa"]));
     }

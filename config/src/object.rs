@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ClusterId;
 
-pub use crate::labels::Labels;
+pub use crate::labels::{ByKey, Labels};
 
 /// The kinds whose objects Isthmus takes part in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -51,7 +51,7 @@ fn rule(line: &str) -> HttpMatchRequest {
         Some('~') => Some(StringMatch::Regex(chars.as_str().to_owned())),
         _ => None,
     };
-    HttpMatchRequest { uri, method, ..HttpMatchRequest::default() }
+    HttpMatchRequest { uri, method: method.map(Box::new), ..HttpMatchRequest::default() }
 }
 
 /// The first bytes of a connection where a PROXY header is expected: a header never reaches beyond the bytes, it reads the same whatever follows it, and

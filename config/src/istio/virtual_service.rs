@@ -1,12 +1,10 @@
 //! VirtualService: how requests for a host are routed (contract 1.4).
 #![expect(missing_docs, reason = "fields and variants carry Istio's names; contract 1.4 has a row for each")]
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{PortSelector, choice, message};
-use crate::object::Labels;
+use crate::object::{ByKey, Labels};
 use crate::value::{Bytes, Duration, Percent, StringMatch};
 
 message! {
@@ -23,13 +21,13 @@ message! {
     }
     /// `spec.http[]`. There are thousands: what few of them have is in boxes.
     pub struct HttpRoute {
-        pub name: String,
+        pub name: Box<str>,
         /// Any of these; none matches all.
         pub r#match: Vec<HttpMatchRequest>,
         pub route: Vec<HttpRouteDestination>,
         pub redirect: Option<Box<HttpRedirect>>,
         pub direct_response: Option<Box<HttpDirectResponse>>,
-        pub delegate: Option<Delegate>,
+        pub delegate: Option<Box<Delegate>>,
         pub rewrite: Option<Box<HttpRewrite>>,
         /// Absent is no timeout.
         pub timeout: Option<Duration>,
@@ -45,21 +43,21 @@ message! {
     }
     /// `spec.http[].match[]`: all that is set must hold.
     pub struct HttpMatchRequest {
-        pub name: String,
+        pub name: Box<str>,
         pub uri: Option<StringMatch>,
-        pub scheme: Option<StringMatch>,
-        pub method: Option<StringMatch>,
-        pub authority: Option<StringMatch>,
-        pub headers: BTreeMap<String, StringMatch>,
-        pub without_headers: BTreeMap<String, StringMatch>,
-        pub query_params: BTreeMap<String, StringMatch>,
+        pub scheme: Option<Box<StringMatch>>,
+        pub method: Option<Box<StringMatch>>,
+        pub authority: Option<Box<StringMatch>>,
+        pub headers: ByKey<StringMatch>,
+        pub without_headers: ByKey<StringMatch>,
+        pub query_params: ByKey<StringMatch>,
         /// The server's port; 0 is any.
         pub port: u32,
         pub source_labels: Labels,
-        pub source_namespace: String,
+        pub source_namespace: Box<str>,
         pub gateways: Vec<String>,
         pub ignore_uri_case: bool,
-        pub stat_prefix: String,
+        pub stat_prefix: Box<str>,
     }
     /// `spec.http[].route[]`
     pub struct HttpRouteDestination {
@@ -163,8 +161,8 @@ message! {
     }
     /// Edits of one side's headers.
     pub struct HeaderOperations {
-        pub set: BTreeMap<String, String>,
-        pub add: BTreeMap<String, String>,
+        pub set: Labels,
+        pub add: Labels,
         pub remove: Vec<String>,
     }
     /// `spec.tls[]`

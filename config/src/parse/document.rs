@@ -69,6 +69,26 @@ impl Document {
         self.header().0
     }
 
+    /// The same to be changed, while nobody shares the object.
+    pub fn meta_mut(&mut self) -> Option<&mut Meta> {
+        match self {
+            Self::Gateway(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::VirtualService(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::DestinationRule(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::ServiceEntry(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::WorkloadEntry(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::WorkloadGroup(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::EnvoyFilter(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::Service(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::EndpointSlice(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::Pod(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::Node(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::Namespace(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::Secret(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+            Self::Unenforced(o) | Self::NotUsed(o) => Arc::get_mut(o).map(|o| &mut o.meta),
+        }
+    }
+
     /// Where the object stands.
     pub fn origin(&self) -> &Origin {
         self.header().1

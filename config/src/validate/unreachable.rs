@@ -3,20 +3,20 @@
 //! Only what is certain is told: a rule behind one without matches, a match that stands earlier word for word, and a
 //! longer prefix behind a shorter one with the same conditions. Cost grows with the rules, never with their pairs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
 use serde::Serialize;
 
 use super::Checker;
 use crate::istio::virtual_service::{HttpMatchRequest, VirtualService};
-use crate::object::Labels;
+use crate::object::{ByKey, Labels};
 use crate::problem::Severity;
 use crate::value::StringMatch;
 
 /// Warns of every rule and match of `spec` that cannot be reached.
 pub(super) fn unreachable(c: &mut Checker<'_>, spec: &VirtualService) {
-    let whole = |matched| (Conditions::of(matched), matched.uri.as_ref(), matched.stat_prefix.as_str());
+    let whole = |matched| (Conditions::of(matched), matched.uri.as_ref(), &*matched.stat_prefix);
     rules(c, "http", spec.http.iter().map(|route| route.r#match.iter().map(whole).collect()));
     rules(c, "tls", spec.tls.iter().map(|route| route.r#match.iter().map(written).collect()));
     rules(c, "tcp", spec.tcp.iter().map(|route| route.r#match.iter().map(written).collect()));
@@ -32,7 +32,7 @@ fn written(matched: &impl Serialize) -> String {
 #[derive(PartialEq, Eq, Hash)]
 struct Conditions<'a> {
     texts: [Option<&'a StringMatch>; 3],
-    maps: [&'a BTreeMap<String, StringMatch>; 3],
+    maps: [&'a ByKey<StringMatch>; 3],
     port: u32,
     source: (&'a Labels, &'a str),
     gateways: &'a [String],
@@ -42,7 +42,7 @@ struct Conditions<'a> {
 impl<'a> Conditions<'a> {
     fn of(matched: &'a HttpMatchRequest) -> Self {
         Self {
-            texts: [matched.scheme.as_ref(), matched.method.as_ref(), matched.authority.as_ref()],
+            texts: [matched.scheme.as_deref(), matched.method.as_deref(), matched.authority.as_deref()],
             maps: [&matched.headers, &matched.without_headers, &matched.query_params],
             port: matched.port,
             source: (&matched.source_labels, &matched.source_namespace),

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use isthmus_config::object::Labels;
+use isthmus_config::object::{Labels, Meta};
 use isthmus_core::join::ServiceFact;
 use isthmus_core::model::{Kin, NamedPorts, Port};
 
@@ -38,10 +38,19 @@ impl Interner {
         if let Some(shared) = self.labels.get(labels) {
             return shared.clone();
         }
-        let shared: Labels = labels.iter().map(|(k, v)| (self.text(k), self.text(v))).collect();
-        let shared = Arc::new(shared);
+        let shared = Arc::new(self.shared(labels));
         self.labels.insert(shared.clone());
         shared
+    }
+
+    /// Shares the texts of an object's metadata.
+    pub fn meta(&mut self, meta: &mut Meta) {
+        meta.namespace = self.text(&meta.namespace);
+        meta.labels = self.shared(&meta.labels);
+    }
+
+    fn shared(&mut self, labels: &Labels) -> Labels {
+        labels.iter().map(|(key, value)| (self.text(key), self.text(value))).collect()
     }
 
     /// The shared form of the ports of a pod or slice.

@@ -28,7 +28,7 @@ pub(crate) fn remark(document: &Document) -> Option<Problem> {
 }
 
 /// What an object says, or `None` where it says nothing to a gateway: a failed pod (M-17), a slice of names (M-16), a secret.
-pub fn fact(document: Document, interner: &mut Interner) -> Option<Fact> {
+pub fn fact(mut document: Document, interner: &mut Interner) -> Option<Fact> {
     match &document {
         Document::Service(o) => Some(Fact::Service(service::fact(o, interner))),
         Document::EndpointSlice(o) => slice::fact(o, interner).map(|f| Fact::Slice(Arc::new(f))),
@@ -41,7 +41,12 @@ pub fn fact(document: Document, interner: &mut Interner) -> Option<Fact> {
         | Document::ServiceEntry(_)
         | Document::WorkloadEntry(_)
         | Document::WorkloadGroup(_)
-        | Document::EnvoyFilter(_) => document.reference().map(|object| Fact::Istio(object, document)),
+        | Document::EnvoyFilter(_) => {
+            if let Some(meta) = document.meta_mut() {
+                interner.meta(meta);
+            }
+            document.reference().map(|object| Fact::Istio(object, document))
+        }
         Document::Secret(_) | Document::Unenforced(_) | Document::NotUsed(_) => None,
     }
 }

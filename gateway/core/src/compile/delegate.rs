@@ -4,11 +4,10 @@
 //! what a delegate is.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use isthmus_config::istio::virtual_service::{HttpMatchRequest, HttpRoute, VirtualService};
-use isthmus_config::object::{Kind, Object, ObjectRef};
+use isthmus_config::object::{ByKey, Kind, Object, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_config::value::StringMatch;
 
@@ -112,10 +111,10 @@ impl<'a> Expansion<'a> {
 
 /// The delegate's fields win whole (V-62); names are joined (V-64).
 fn combine(root: &HttpRoute, own: &HttpRoute) -> HttpRoute {
-    let name = match (root.name.as_str(), own.name.as_str()) {
-        (root, "") => root.to_owned(),
-        ("", own) => own.to_owned(),
-        (root, own) => format!("{root}-{own}"),
+    let name = match (&*root.name, &*own.name) {
+        (root, "") => root.into(),
+        ("", own) => own.into(),
+        (root, own) => format!("{root}-{own}").into(),
     };
     let own_mirrors = own.mirror.is_some() || !own.mirrors.is_empty();
     HttpRoute {
@@ -160,11 +159,14 @@ fn multiply<'a>(root: &'a [HttpMatchRequest], rule: &'a HttpRoute, root_path: &s
     Some(blocks)
 }
 
+fn texts(block: &HttpMatchRequest) -> [Option<&StringMatch>; 4] {
+    [block.uri.as_ref(), block.scheme.as_deref(), block.method.as_deref(), block.authority.as_deref()]
+}
+
 fn compatible(root: &HttpMatchRequest, own: &HttpMatchRequest) -> bool {
-    let texts = [(&root.uri, &own.uri), (&root.scheme, &own.scheme), (&root.method, &own.method), (&root.authority, &own.authority)];
     let maps = [(&root.headers, &own.headers), (&root.without_headers, &own.without_headers), (&root.query_params, &own.query_params)];
     let shared = maps.iter().all(|(r, o)| r.iter().all(|(key, want)| o.get(key).is_none_or(|other| narrows(want, other))));
-    texts.iter().all(|(r, o)| match (r, o) {
+    texts(root).into_iter().zip(texts(own)).all(|(r, o)| match (r, o) {
         (Some(r), Some(o)) => narrows(r, o),
         (None, _) | (_, None) => true,
     }) && shared
@@ -188,14 +190,10 @@ fn narrows(root: &StringMatch, own: &StringMatch) -> bool {
 
 /// Both blocks as one: the delegate's conditions, the root's where it has none.
 fn united(root: &HttpMatchRequest, own: &HttpMatchRequest) -> HttpMatchRequest {
-    let map = |root: &BTreeMap<String, StringMatch>, own: &BTreeMap<String, StringMatch>| {
-        let mut all = root.clone();
-        all.extend(own.iter().map(|(k, v)| (k.clone(), v.clone())));
-        all
-    };
-    let name = match (root.name.as_str(), own.name.as_str()) {
-        ("", name) | (name, "") => name.to_owned(),
-        (root, own) => format!("{root}-{own}"),
+    let map = |root: &ByKey<StringMatch>, own: &ByKey<StringMatch>| -> ByKey<StringMatch> { root.clone().into_iter().chain(own.clone()).collect() };
+    let name = match (&*root.name, &*own.name) {
+        ("", name) | (name, "") => name.into(),
+        (root, own) => format!("{root}-{own}").into(),
     };
     let mut source_labels = root.source_labels.clone();
     source_labels.extend(own.source_labels.clone());

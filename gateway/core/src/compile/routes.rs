@@ -96,7 +96,7 @@ fn route(making: &mut Making<'_>, rule: &Rule<'_>, block: Option<&Block<'_>>) ->
         Action::Forward(forward)
     };
     Ok(Route {
-        name: name(http, block.map(|(b, _)| b.name.as_str())),
+        name: name(http, block.map(|(b, _)| &*b.name)),
         rule: RuleOrigin { path: block.map_or_else(|| rule.origin.path.clone(), |(_, path)| path.clone()), ..rule.origin.clone() },
         matches,
         action,
@@ -114,7 +114,7 @@ fn route(making: &mut Making<'_>, rule: &Rule<'_>, block: Option<&Block<'_>>) ->
 
 /// The name that users see (G-35).
 fn name(http: &HttpRoute, block: Option<&str>) -> Arc<str> {
-    match (http.name.as_str(), block) {
+    match (&*http.name, block) {
         ("", None) => "default".into(),
         (rule, None | Some("")) => shared(rule),
         (rule, Some(block)) => format!("{rule}.{block}").into(),

@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use isthmus_config::istio::virtual_service::{HeaderOperations, HttpBody, HttpDirectResponse, HttpRewrite};
+use isthmus_config::object::Labels;
 
 use super::Head;
 use super::format::{Facts, Fields, Format};
@@ -53,11 +54,10 @@ impl HeaderEdits {
     /// Edits of a request; `:authority` or `host` among them names a new authority (V-47).
     pub fn request(operations: Option<&HeaderOperations>) -> Result<Self, EditError> {
         let Some(operations) = operations else { return Ok(Self::default()) };
-        let authority =
-            |map: &std::collections::BTreeMap<String, String>| map.iter().find(|(name, _)| is_authority(name)).map(|(_, value)| value.clone());
+        let authority = |edits: &Labels| edits.iter().find(|(name, _)| is_authority(name)).map(|(_, value)| value.clone());
         let authority = authority(&operations.set).filter(|a| !a.is_empty()).or_else(|| authority(&operations.add)).filter(|a| !a.is_empty());
         let edits = Edits::read(operations, is_authority)?;
-        Ok(Self::of(Edits { authority: authority.map(Box::from), ..edits }))
+        Ok(Self::of(Edits { authority: authority.as_deref().map(Box::from), ..edits }))
     }
     /// Edits of a response.
     pub fn response(operations: Option<&HeaderOperations>) -> Result<Self, EditError> {
@@ -111,7 +111,7 @@ impl fmt::Debug for HeaderEdits {
 
 impl Edits {
     fn read(operations: &HeaderOperations, skip: impl Fn(&str) -> bool) -> Result<Self, EditError> {
-        let list = |kind: &str, map: &std::collections::BTreeMap<String, String>| -> Result<Vec<(HeaderName, Value)>, EditError> {
+        let list = |kind: &str, map: &Labels| -> Result<Vec<(HeaderName, Value)>, EditError> {
             let mut list = Vec::with_capacity(map.len());
             for (name, text) in map.iter().filter(|(name, _)| !skip(name)) {
                 let field = || format!("{kind}.{name}");

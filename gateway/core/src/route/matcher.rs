@@ -107,7 +107,7 @@ impl Match {
             }
         }
         for (name, want) in &request.query_params {
-            conditions.push(Condition::compile(Field::QueryParams, name, Some(Source::Query(name.as_str().into())), want, patterns)?);
+            conditions.push(Condition::compile(Field::QueryParams, name, Some(Source::Query((**name).into())), want, patterns)?);
         }
         Ok(Self { uri, conditions: conditions.into() })
     }

@@ -1,5 +1,7 @@
 //! The index against the linear matcher, how few routes it tries, and what a change leaves alone.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName};
 use isthmus_config::istio::virtual_service::HttpMatchRequest;
 use isthmus_config::value::StringMatch;
@@ -34,7 +36,7 @@ fn uri(want: StringMatch) -> HttpMatchRequest {
 }
 
 fn with_header(name: &str, value: &str) -> HttpMatchRequest {
-    let headers = [(name.to_owned(), StringMatch::Exact(value.to_owned()))].into();
+    let headers = [(name.into(), StringMatch::Exact(value.to_owned()))].into();
     HttpMatchRequest { headers, ..HttpMatchRequest::default() }
 }
 
@@ -84,8 +86,8 @@ fn a_lookup_among_many_routes_tries_few() {
     );
     let authority = |i: usize| StringMatch::Exact(format!("t{i}.com"));
     let both = |i| HttpMatchRequest {
-        authority: Some(authority(i)),
-        method: Some(StringMatch::Exact("GET".into())),
+        authority: Some(authority(i).into()),
+        method: Some(StringMatch::Exact("GET".into()).into()),
         ..uri(StringMatch::Prefix("/".into()))
     };
     check("authority", both, |i| (format!("t{i}.com"), "/x".into(), HeaderMap::new()));
@@ -206,17 +208,17 @@ fn some_uri() -> impl Strategy<Value = Option<StringMatch>> {
 }
 
 fn block() -> impl Strategy<Value = HttpMatchRequest> {
-    let map = || prop::collection::btree_map("x-[ab]", text(), 0..2);
+    let map = || prop::collection::btree_map("x-[ab]".prop_map(Arc::from), text(), 0..2);
     let own = || prop::option::weighted(0.2, text());
     (some_uri(), prop::bool::weighted(0.2), map(), map(), own(), own(), prop::option::weighted(0.2, text())).prop_map(
         |(uri, ignore_uri_case, headers, without_headers, method, authority, query)| HttpMatchRequest {
             uri,
             ignore_uri_case,
-            headers,
+            headers: headers.into_iter().collect(),
             without_headers: without_headers.into_iter().take(1).collect(),
-            method,
-            authority,
-            query_params: query.map(|q| ("q".to_owned(), q)).into_iter().collect(),
+            method: method.map(Box::new),
+            authority: authority.map(Box::new),
+            query_params: query.map(|q| ("q".into(), q)).into_iter().collect(),
             ..HttpMatchRequest::default()
         },
     )
