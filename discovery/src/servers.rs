@@ -81,7 +81,7 @@ fn follow(settings: &Settings, registry: &mut Registry, common: Common, restored
             tokio::spawn(async move { reflect(&door, &resource, &mut members).await });
         }
     }
-    let ended = common.tell.clone();
+    let ended = common.tell;
     tokio::spawn(async move {
         // Watchers end when this is dropped.
         let _running = running;

@@ -57,7 +57,14 @@ impl Progress {
         let mut told = HashSet::with_capacity(all.len());
         let mut fresh = Vec::new();
         for problem in all {
-            let key = FixedState::default().hash_one((&problem.object, &problem.path, problem.code, &problem.origin.file, &problem.message));
+            let key = FixedState::default().hash_one((
+                &problem.object,
+                &problem.path,
+                problem.code,
+                &problem.origin.file,
+                &problem.origin.cluster,
+                &problem.message,
+            ));
             if told.insert(key) && !slow.told.contains(&key) {
                 fresh.push((*problem).clone());
             }

@@ -207,9 +207,9 @@ impl Reconcile {
             let place = crate::cli::place(&problem);
             let object = problem.object.as_ref().map(ToString::to_string).unwrap_or_default();
             match problem.severity {
-                Severity::Error => error!(code = problem.code, place, object, path = problem.path, "{}", problem.message),
-                Severity::Warning => warn!(code = problem.code, place, object, path = problem.path, "{}", problem.message),
-                Severity::Info => debug!(code = problem.code, place, object, path = problem.path, "{}", problem.message),
+                Severity::Error => error!(code = problem.code, place, object, path = problem.path, hint = problem.hint, "{}", problem.message),
+                Severity::Warning => warn!(code = problem.code, place, object, path = problem.path, hint = problem.hint, "{}", problem.message),
+                Severity::Info => debug!(code = problem.code, place, object, path = problem.path, hint = problem.hint, "{}", problem.message),
             }
         }
     }

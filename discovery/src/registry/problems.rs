@@ -1,6 +1,7 @@
 //! Everything wrong that is known of what exists: what sources told, what the admission rules refuse, and what only shows
 //! where objects stand side by side.
 
+use isthmus_config::object::{Kind, ObjectRef, Origin};
 use isthmus_config::problem::{Problem, Severity};
 use isthmus_core::join::Cluster;
 
@@ -28,8 +29,11 @@ impl Registry {
     fn failures(&self) -> impl Iterator<Item = Problem> {
         self.settings.clusters.iter().filter_map(|cluster| {
             let Status::Failed(reason) = self.status(cluster) else { return None };
-            let message = format!("cluster {cluster} cannot be read, and nothing of it is known: {reason}");
-            Some(Problem::new(Severity::Error, "ISM0211", message))
+            let message = format!("cluster {cluster} cannot be read, and nothing of it serves: {reason}");
+            let secret = self.secret(cluster).and_then(|secret| secret.split_once('/'));
+            let object = secret.map(|(namespace, name)| ObjectRef::new(Kind::Secret, namespace, name));
+            let origin = Origin { cluster: cluster.clone(), ..Origin::default() };
+            Some(Problem { object, origin, ..Problem::new(Severity::Error, "ISM0211", message) })
         })
     }
 }

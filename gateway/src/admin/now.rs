@@ -138,7 +138,7 @@ impl Now {
 /// Errors first, then by object and place; each once.
 pub(crate) fn sort(problems: &mut Vec<Problem>) {
     problems.sort_by(|a, b| {
-        let key = |p: &Problem| (p.severity, p.object.clone(), p.origin.file.clone(), p.origin.spot(&p.path), p.code);
+        let key = |p: &Problem| (p.severity, p.object.clone(), p.origin.file.clone(), p.origin.cluster.clone(), p.origin.spot(&p.path), p.code);
         key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
     });
     problems.dedup();

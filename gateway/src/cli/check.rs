@@ -85,9 +85,9 @@ pub(super) fn plain(out: Out, checked: &Checked) -> String {
     for problem in checked.problems.iter().filter(|p| p.code != NOT_USED) {
         let paint = paint_of(severity(&problem.severity));
         let object = if problem.name.is_empty() { String::new() } else { format!(" {} {}/{}:", problem.kind, problem.namespace, problem.name) };
-        let place = if problem.line == 0 { problem.file.clone() } else { format!("{}:{}:{}", problem.file, problem.line, problem.column) };
+        let place = Some(problem.place()).filter(|place| !place.is_empty()).map(|place| format!(" ({place})")).unwrap_or_default();
         let path = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };
-        text += &format!("{} {}{object} {path}{} ({place})\n", out.paint(paint, &problem.severity), problem.code, problem.message);
+        text += &format!("{} {}{object} {path}{}{place}\n", out.paint(paint, &problem.severity), problem.code, problem.message);
         if let Some(hint) = &problem.hint {
             text += &format!("  {} {hint}\n", out.paint(Paint::Cyan, "help:"));
         }
@@ -172,6 +172,7 @@ mod tests {
             column: 5,
             message: "unknown field".into(),
             hint: None,
+            cluster: String::new(),
         };
         let in_force = InForceRow {
             kind: "Gateway".into(),
@@ -189,6 +190,10 @@ mod tests {
         assert_eq!(keys(&value["inForce"][0]).as_deref(), Some("backends kind name namespace reason routes"));
         let out = Out { color: false, color_messages: false };
         assert!(plain(out, &checked).starts_with("error IST0106 VirtualService default/r: spec.http[0].reties: unknown field (a.yaml:7:5)\n"));
+        let of_server = ProblemRow { file: String::new(), line: 0, cluster: "c2".into(), ..checked.problems[0].clone() };
+        assert_eq!(of_server.place(), "cluster c2", "two clusters may have objects of one name");
+        let of_nobody = ProblemRow { cluster: String::new(), ..of_server };
+        assert!(plain(out, &Checked { problems: vec![of_nobody], in_force: Vec::new() }).ends_with("unknown field\n"));
         assert!(in_force_text(&checked).contains("nowhere: not selected"));
     }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use isthmus_config::problem::{Problem, Severity};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode, SourceSpan};
 
+use crate::admin::ProblemRow;
+
 /// Prints problems; reads each file once.
 #[derive(Debug, Default)]
 pub(crate) struct Printer {
@@ -36,8 +38,9 @@ impl Printer {
             text = found.to_string();
         }
         let mut lines = text.trim_matches('\n').lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
-        if found.excerpt.is_none() && !problem.origin.file.is_empty() {
-            lines.push_str(&format!("\n   ╰─ {}", place(problem)));
+        let place = place(problem);
+        if found.excerpt.is_none() && !place.is_empty() {
+            lines.push_str(&format!("\n   ╰─ {place}"));
         }
         lines.push('\n');
         lines
@@ -50,13 +53,9 @@ impl Printer {
     }
 }
 
-/// `file:line:column`.
+/// `file:line:column`, or the cluster whose API server has it.
 pub(crate) fn place(problem: &Problem) -> String {
-    let spot = problem.origin.spot(&problem.path);
-    match spot.line {
-        0 => problem.origin.file.to_string(),
-        line => format!("{}:{line}:{}", problem.origin.file, spot.column),
-    }
+    ProblemRow::of(problem).place()
 }
 
 /// Offset and length in bytes of the word that begins at a spot: a key up to its colon, or a value up to the line's end.

@@ -300,8 +300,7 @@ impl Row for ProblemRow {
             (false, true) => format!("{} {}", self.kind, self.name),
             (false, false) => format!("{} {}.{}", self.kind, self.name, self.namespace),
         };
-        let place = if self.line == 0 { dash(&self.file) } else { format!("{}:{}:{}", self.file, self.line, self.column) };
-        let first = [self.severity.clone(), self.code.clone(), object, place, self.message.clone()];
+        let first = [self.severity.clone(), self.code.clone(), object, dash(&self.place()), self.message.clone()];
         first.into_iter().chain([dash(&self.path), self.hint.clone().unwrap_or_else(|| "-".to_owned())]).collect()
     }
 }

@@ -8,28 +8,31 @@ use isthmus_config::object::{Kind, ObjectRef};
 use isthmus_config::problem::{Problem, Severity};
 
 use super::cluster::Cluster;
-use super::facts::{Facts, ServiceFact};
+use super::facts::{Facts, Form, ServiceFact};
 use super::merge::{is_cluster_local, kubernetes_name};
 use crate::model::Port;
 
 /// What clusters disagree on, of the Kubernetes Service of that host name.
 pub fn conflicts(facts: &Facts<'_>, host: &Hostname) -> Vec<Problem> {
     let Some((namespace, name)) = kubernetes_name(host, &facts.gateway.domain) else { return Vec::new() };
-    if facts.clusters.len() < 2 || is_cluster_local(facts, host) {
+    if is_cluster_local(facts, host) {
         return Vec::new();
     }
     let mut known = facts.clusters.iter().filter_map(|c| Some((c, c.services().get(namespace, name)?)));
     let Some((first_cluster, first)) = known.next() else { return Vec::new() };
+    let object = || ObjectRef::new(Kind::Service, first.namespace.clone(), first.name.clone());
     let mut problems = Vec::new();
-    for (cluster, other) in known {
-        let object = || ObjectRef::new(Kind::Service, other.namespace.clone(), other.name.clone());
+    for (cluster, other) in std::iter::once((first_cluster, first)).chain(known) {
         let differences = differences(first, other);
         if !differences.is_empty() {
             let message =
                 format!("cluster {} has another definition than {}, which counts: {}", cluster.id, first_cluster.id, differences.join("; "));
             problems.push(Problem::new(Severity::Warning, "IST0170", message).of(object(), cluster.origin(other)).at("spec"));
         }
-        let (lost, count) = lost(cluster, first, other);
+        if first.form == Form::ExternalName {
+            continue;
+        }
+        let (lost, count) = lost(cluster, first);
         if !lost.is_empty() {
             let message = format!(
                 "what cluster {} has on port {} serves nothing (endpoints: {count}): they join by port name, and cluster {} has {}",
@@ -61,13 +64,12 @@ fn differences(first: &ServiceFact, other: &ServiceFact) -> Vec<String> {
     differences
 }
 
-/// Ports of a cluster's slices that its own Service has and the one that counts has not, and how many addresses they hold.
-fn lost(cluster: &Cluster, first: &ServiceFact, other: &ServiceFact) -> (Vec<String>, usize) {
-    let has = |s: &ServiceFact, name: &str| s.ports.iter().any(|p| *p.name == *name);
+/// Ports of a cluster's slices that the Service which counts has not, and how many addresses they hold.
+fn lost(cluster: &Cluster, first: &ServiceFact) -> (Vec<String>, usize) {
     let mut found: BTreeSet<Arc<str>> = BTreeSet::new();
     let mut count = 0;
-    for slice in cluster.slices(&other.namespace, &other.name) {
-        let lost: Vec<&Arc<str>> = slice.ports.iter().map(|port| &port.name).filter(|name| has(other, name) && !has(first, name)).collect();
+    for slice in cluster.slices(&first.namespace, &first.name) {
+        let lost: Vec<&Arc<str>> = slice.ports.iter().map(|port| &port.name).filter(|name| first.ports.iter().all(|p| p.name != **name)).collect();
         if !lost.is_empty() && slice.count() > 0 {
             count += slice.count();
             found.extend(lost.into_iter().cloned());

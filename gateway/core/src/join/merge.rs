@@ -71,8 +71,9 @@ fn unmarked(facts: &Facts<'_>, host: &Hostname) -> Option<Joined> {
     let mut endpoints = Vec::new();
     if service.alias.is_none() {
         let only_own = is_cluster_local(facts, host);
+        let mut taken = HashSet::new();
         for cluster in facts.clusters.iter().filter(|c| !only_own || c.id == facts.gateway.cluster) {
-            cluster_endpoints(facts, cluster, &service, name, &mut endpoints);
+            cluster_endpoints(facts, cluster, &service, name, &mut taken, &mut endpoints);
         }
         if facts.node.is_none() && asks_for_node(facts, &service.namespace, name) {
             service.unmet.push(Unmet::OwnNode);
@@ -112,8 +113,12 @@ fn asks_for_node(facts: &Facts<'_>, namespace: &str, name: &str) -> bool {
     facts.clusters.iter().any(asks)
 }
 
-/// One cluster's endpoints, joined to the service's ports by name (M-2); an address that several slices name counts once (M-4).
-fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, name: &str, out: &mut Vec<Endpoint>) {
+/// An address of a network, for a port of a service.
+type Taken = (SocketAddr, Network, u16);
+
+/// One cluster's endpoints, joined to the service's ports by name (M-2). An address that several slices name counts once (M-4), and
+/// so does one of the same network that several clusters name, as Envoy keeps but the first.
+fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, name: &str, taken: &mut HashSet<Taken>, out: &mut Vec<Endpoint>) {
     let slices = cluster.slices(&service.namespace, name);
     // Slices count without a Service of their cluster too.
     let own = cluster.services().get(&service.namespace, name);
@@ -132,9 +137,9 @@ fn cluster_endpoints(facts: &Facts<'_>, cluster: &Cluster, service: &Service, na
             }
             for NamedPort { name, port: number } in slice.ports.iter() {
                 let Some(port) = service.ports.iter().find(|p| p.name == *name) else { continue };
-                if seen.insert((endpoint.address, &port.name)) {
-                    let address = Address::Socket(SocketAddr::new(endpoint.address, *number));
-                    let (source, workload) = (slice.object.clone(), workload.clone());
+                let address = SocketAddr::new(endpoint.address, *number);
+                if seen.insert((endpoint.address, &port.name)) && taken.insert((address, workload.network().clone(), port.number)) {
+                    let (address, source, workload) = (Address::Socket(address), slice.object.clone(), workload.clone());
                     out.push(Endpoint { address, port_name: port.name.clone(), weight: 1, health, workload, source, passage: None });
                 }
             }

@@ -39,9 +39,21 @@ pub(crate) struct ProblemRow {
     pub(crate) column: u32,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// The cluster, where no file says where it stands.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) cluster: String,
 }
 
 impl ProblemRow {
+    /// Where it stands: `file:line:column`, or the cluster whose API server has it.
+    pub(crate) fn place(&self) -> String {
+        match (self.line, self.cluster.is_empty()) {
+            (0, true) => self.file.clone(),
+            (0, false) => format!("cluster {}", self.cluster),
+            (line, _) => format!("{}:{line}:{}", self.file, self.column),
+        }
+    }
+
     /// A problem, its place looked up.
     pub(crate) fn of(problem: &Problem) -> Self {
         let spot = problem.origin.spot(&problem.path);
@@ -61,6 +73,7 @@ impl ProblemRow {
             column: spot.column,
             message: problem.message.clone(),
             hint: problem.hint.clone(),
+            cluster: if problem.origin.file.is_empty() { problem.origin.cluster.to_string() } else { String::new() },
         }
     }
 }
