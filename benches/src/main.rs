@@ -3,6 +3,7 @@
 //! The world goes the way of production: text, objects, facts, registry, compiler. Only what the control thread does is measured; files and
 //! sockets are not. Run it built with `--release` on a quiet machine (`make bench ARGS="--runs compile"`).
 
+mod member;
 mod memory;
 mod scale;
 mod world;
@@ -39,6 +40,9 @@ fn main() -> io::Result<()> {
     let mut asked = std::env::args().skip(1).peekable();
     if asked.next_if(|first| first == "scale").is_some() {
         return scale::run(size(asked), &mut out);
+    }
+    if asked.next_if(|first| first == "member").is_some() {
+        return member::run(size(asked), &mut out);
     }
     if asked.next_if(|first| first == "memory").is_some() {
         return memory::run(size(asked), &mut out);

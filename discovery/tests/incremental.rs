@@ -36,12 +36,17 @@ struct Step {
     name: u8,
     version: u8,
     gone: bool,
-    look: bool,
+    /// All of the second cluster goes before this step, and joins again with nothing.
+    leaves: bool,
+    /// The world is looked at afterwards: all of it, or a piece.
+    look: Option<usize>,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..KINDS.len(), any::<bool>(), 0..2u8, 0..9u8, prop::bool::weighted(0.25), any::<bool>());
-    prop::collection::vec(step.prop_map(|(kind, second, name, version, gone, look)| Step { kind, second, name, version, gone, look }), 0..60)
+    let look = prop_oneof![2 => Just(None), 1 => Just(Some(usize::MAX)), 1 => (0..3usize).prop_map(Some)];
+    let step = (0..KINDS.len(), any::<bool>(), 0..2u8, 0..9u8, prop::bool::weighted(0.25), prop::bool::weighted(0.05), look);
+    let step = step.prop_map(|(kind, second, name, version, gone, leaves, look)| Step { kind, second, name, version, gone, leaves, look });
+    prop::collection::vec(step, 0..60)
 }
 
 fn text(step: Step) -> String {
@@ -133,6 +138,13 @@ fn list<'a>(held: impl Iterator<Item = (&'a (&'static str, ObjectRef), &'a Fact)
     every().map(Event::Init).chain(applied).chain(every().map(Event::InitDone)).collect()
 }
 
+/// The second cluster leaves, and joins again with nothing.
+fn rejoined() -> Vec<Event> {
+    let source = partition("c2", Kind::Service).source;
+    let joined = [Event::Removed(source.clone()), Event::Joined(source.0, Arc::from("ns/secret"))].into_iter();
+    joined.chain(KINDS.map(|k| Event::Init(partition("c2", k)))).chain(KINDS.map(|k| Event::InitDone(partition("c2", k)))).collect()
+}
+
 /// The problems, whatever their order.
 fn told(registry: &Registry) -> Vec<String> {
     let mut all: Vec<String> = registry.problems().iter().map(|problem| format!("{problem:?}")).collect();
@@ -170,6 +182,10 @@ proptest! {
         registry.apply_all(list(held.iter()));
         let mut world = look(&mut registry).0;
         for step in steps {
+            if step.leaves {
+                registry.apply_all(rejoined());
+                held.retain(|(cluster, _), _| *cluster != "c2");
+            }
             let cluster = if step.second && KINDS[step.kind] != Kind::ServiceEntry { "c2" } else { "c1" };
             let fact = read(step, cluster);
             let key = (cluster, (*fact.reference()).clone());
@@ -181,8 +197,8 @@ proptest! {
                 registry.apply(Event::Apply(at, fact.clone()));
                 held.insert(key, fact);
             }
-            if step.look {
-                let (now, changes) = look(&mut registry);
+            if let Some(most) = step.look {
+                let (now, changes) = if most == usize::MAX { look(&mut registry) } else { registry.world_so_far(most) };
                 check_changes(&world, &now, &changes)?;
                 world = now;
             }
@@ -222,4 +238,32 @@ fn an_object_told_again_keeps_the_allocation_that_others_hold() {
     let before = rule(&mut registry);
     registry.apply(told());
     assert!(Arc::ptr_eq(&before, &rule(&mut registry)));
+}
+
+#[test]
+fn a_change_does_not_wait_for_a_cluster_that_comes_or_goes() {
+    let service = |name: usize| {
+        let text = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: s{name}, namespace: ns}}\nspec: {{ports: [{{port: {}}}]}}\n", 80 + name);
+        let parsed = parse(text.as_bytes(), &ClusterId::from("c2"), &"c2/s".into());
+        fact(parsed.documents.into_iter().next().expect("an object"), &mut Interner::default()).expect("a fact")
+    };
+    let mut registry = empty(BOOTSTRAP);
+    registry.apply_all(list([].into_iter()));
+    registry.world();
+    let all = |kind: fn(Partition) -> Event| KINDS.map(|k| kind(partition("c2", k))).into_iter();
+    let source = partition("c2", Kind::Service).source;
+    registry.apply_all([Event::Removed(source.clone()), Event::Joined(source.0.clone(), Arc::from("ns/secret"))]);
+    registry.world();
+    let told = (0..20).map(|n| Event::Apply(partition("c2", Kind::Service), service(n)));
+    registry.apply_all(all(Event::Init).chain(told).chain(all(Event::InitDone)));
+    let (world, changes) = registry.world_so_far(8);
+    assert_eq!((world.catalog.services.len(), changes.services.len(), registry.is_behind()), (8, 8, true));
+    registry.apply(Event::Apply(partition("c2", Kind::Service), service(99)));
+    let (world, changes) = registry.world_so_far(8);
+    assert!(changes.services.iter().any(|host| host.as_str().starts_with("s99.")), "a change that came meanwhile is told at once");
+    assert_eq!(world.catalog.services.len(), 17);
+    assert_eq!((registry.world_so_far(8).0.catalog.services.len(), registry.is_behind()), (21, false));
+    registry.apply(Event::Removed(source));
+    assert_eq!((registry.world_so_far(8).0.catalog.services.len(), registry.is_behind()), (13, true));
+    assert_eq!((registry.world().0.catalog.services.len(), registry.is_behind()), (0, false));
 }

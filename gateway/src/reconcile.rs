@@ -36,6 +36,8 @@ const CEILING: Duration = Duration::from_millis(25);
 const CALM: Duration = Duration::from_secs(1);
 /// How often counts of what is gone are forgotten.
 const FORGET: Duration = Duration::from_secs(60);
+/// So many services are joined and compiled at once where a cluster came or went.
+const PIECE: usize = 256;
 /// How often old worlds are freed, problems counted and readiness judged, off the way of a change.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -86,6 +88,8 @@ impl Reconcile {
         let (mut analysis, mut told) = (None, true);
         loop {
             let due = self.due().map_or(look, |due| look.min(due));
+            // What a cluster that came or went concerns is told in pieces, and between them what else comes in.
+            let behind = self.registry.is_behind() && self.compiler.snapshot().is_some();
             tokio::select! {
                 batch = self.batches.recv(), if told => {
                     let Some(batch) = batch else {
@@ -104,6 +108,10 @@ impl Reconcile {
                 Some(ejection) = self.ejections.recv() => {
                     self.ward.admit(&ejection, Instant::now());
                     self.engine.upstream.leave(&ejection.slot, &ejection.member.state);
+                }
+                () = std::future::ready(()), if behind => {
+                    world = self.publish(Instant::now());
+                    (unread, analysis) = (true, Some(Timer::now() + CALM));
                 }
                 () = sleep_until(due) => {
                     self.ward.round(Instant::now());
@@ -170,8 +178,8 @@ impl Reconcile {
 
     /// Compiles what changed and puts it in force.
     fn publish(&mut self, since: Instant) -> Arc<World> {
-        let (world, changes) = self.registry.world();
         let first = self.compiler.snapshot().is_none();
+        let (world, changes) = if first { self.registry.world() } else { self.registry.world_so_far(PIECE) };
         if first && !self.config_is_listed() || changes.is_empty() && !first {
             return world;
         }
@@ -239,6 +247,9 @@ impl Reconcile {
                 Status::Failed(reason) if !self.config_is_listed() => waiting.push(format!("cluster {cluster}: {reason}")),
                 Status::Syncing | Status::Failed(_) => {}
             }
+        }
+        if patient && self.registry.is_behind() {
+            waiting.push("services of a cluster to be joined".to_owned());
         }
         if self.compiler.snapshot().is_none() {
             waiting.push("the first snapshot".to_owned());

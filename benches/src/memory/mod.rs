@@ -25,9 +25,9 @@ use crate::scale::CLUSTERS;
 use crate::scale::objects::{self, Objects, Size};
 
 /// Objects of a page, as of a list.
-const PAGE: usize = 200;
+pub(crate) const PAGE: usize = 200;
 /// Every kind of the scale run, its plural and its version.
-const KINDS: [(Kind, &str, &str); 7] = [
+pub(crate) const KINDS: [(Kind, &str, &str); 7] = [
     (Kind::Namespace, "namespaces", "v1"),
     (Kind::Node, "nodes", "v1"),
     (Kind::Service, "services", "v1"),
@@ -116,7 +116,7 @@ fn measure(size: Size) -> io::Result<Vec<Stage>> {
     Ok(account.stages)
 }
 
-fn partition(index: usize, kind: Kind) -> Partition {
+pub(crate) fn partition(index: usize, kind: Kind) -> Partition {
     Partition { source: SourceId(cluster(index), Via::Server), kind, generation: 1 }
 }
 
@@ -125,7 +125,7 @@ fn cluster(index: usize) -> ClusterId {
 }
 
 /// One page of objects as a source tells it.
-fn read(page: &[&str], partition: Partition, api_version: &str, interner: &mut Interner) -> io::Result<Batch> {
+pub(crate) fn read(page: &[&str], partition: Partition, api_version: &str, interner: &mut Interner) -> io::Result<Batch> {
     let mut batch = Batch::new();
     for text in page {
         let parsed = parse_object(text, api_version, partition.kind.as_str(), &partition.source.0);

@@ -43,21 +43,27 @@ impl Registry {
         let place = self.clusters.iter().filter(|c| self.rank(&c.id) < rank).count();
         self.clusters.insert(place, cluster);
         self.retell(id);
-        self.show_workload_entries(id);
+        self.workload_entries(id).into_iter().for_each(|object| self.show_workload_entry(object));
     }
 
     /// Hides a cluster that is not asked for any more.
     pub(super) fn hide(&mut self, id: &ClusterId) {
-        self.touch_all();
+        if self.is_listed(id) {
+            self.touch_all();
+        }
+        let entries = self.workload_entries(id);
         self.clusters.retain(|c| c.id != *id);
         self.waiting.insert(id.clone(), Cluster::new(id.clone()));
+        for object in entries {
+            self.aim(id, &object);
+            self.show_workload_entry(object);
+        }
     }
 
-    fn show_workload_entries(&mut self, id: &ClusterId) {
+    fn workload_entries(&self, id: &ClusterId) -> Vec<ObjectRef> {
         let cluster = self.clusters.iter().find(|c| c.id == *id);
         let entries = cluster.into_iter().flat_map(|c| c.workload_entries.iter());
-        let all: Vec<_> = entries.map(|(ns, name, _)| ObjectRef::new(Kind::WorkloadEntry, ns.clone(), name.clone())).collect();
-        all.into_iter().for_each(|object| self.show_workload_entry(object));
+        entries.map(|(ns, name, _)| ObjectRef::new(Kind::WorkloadEntry, ns.clone(), name.clone())).collect()
     }
 
     /// Mesh-wide settings reach everything: all is joined and compiled again.
@@ -86,8 +92,8 @@ impl Registry {
         self.gateways_touched = true;
         let services = self.clusters.iter().flat_map(|c| c.services().iter());
         let hosts: Vec<_> = services.map(|(ns, name, _)| self.host(ns, name)).collect();
-        self.dirty.extend(hosts);
-        self.dirty.extend(self.entries_by_host.keys().cloned());
+        self.backlog.extend(hosts);
+        self.backlog.extend(self.entries_by_host.keys().cloned());
     }
 
     pub(super) fn host(&self, namespace: &str, name: &str) -> isthmus_config::name::Hostname {

@@ -89,6 +89,8 @@ pub struct Registry {
     file_problems: BTreeMap<(SourceId, Arc<str>), Vec<Problem>>,
     object_problems: BTreeMap<(SourceId, ObjectRef), Vec<Problem>>,
     dirty: BTreeSet<Hostname>,
+    /// Hosts that are joined again in pieces, since there may be thousands: a cluster came or went.
+    backlog: BTreeSet<Hostname>,
     changes: Changes,
     world: Arc<World>,
 }
@@ -134,6 +136,7 @@ impl Registry {
             file_problems: told_of_mesh.into_iter().collect(),
             object_problems: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            backlog: BTreeSet::new(),
             changes: Changes::everything(),
             world: Arc::new(world),
         }
@@ -172,15 +175,25 @@ impl Registry {
     /// The world as it is now, and what differs from the one returned before. Until the config cluster has been listed
     /// nothing is shown of it.
     pub fn world(&mut self) -> (Arc<World>, Changes) {
+        self.world_so_far(usize::MAX)
+    }
+
+    /// As [`Self::world`], but of what a cluster that came or went concerns only so many hosts, so that no other change waits for thousands
+    /// of services. Each service is whole; the rest is told by the next calls, while [`Self::is_behind`].
+    pub fn world_so_far(&mut self, most: usize) -> (Arc<World>, Changes) {
         if !self.clusters.iter().any(|c| c.id == self.settings.config_cluster) {
             return (self.world.clone(), Changes::default());
         }
         self.look_at_ourselves();
         let mut renamed = self.find_gateways();
+        if self.changes.all {
+            self.dirty.append(&mut self.backlog);
+        }
         let dirty = std::mem::take(&mut self.dirty);
+        let piece: Vec<Hostname> = std::iter::from_fn(|| self.backlog.pop_first()).filter(|host| !dirty.contains(host)).take(most).collect();
         let mut joined = Vec::with_capacity(dirty.len());
         let facts = self.facts();
-        for host in dirty {
+        for host in dirty.into_iter().chain(piece) {
             let found = join::host(&facts, &host);
             let entries = self.entries_by_host.get(&host).into_iter().flatten();
             let names: BTreeSet<Arc<str>> = entries.flat_map(|e| join::names(&facts, e)).collect();
@@ -214,6 +227,11 @@ impl Registry {
             self.names.send_replace(Arc::new(all));
         }
         (self.world.clone(), changes)
+    }
+
+    /// True while [`Self::world_so_far`] has more to tell.
+    pub fn is_behind(&self) -> bool {
+        !self.backlog.is_empty() && self.is_listed(&self.settings.config_cluster)
     }
 
     /// True when every configured cluster has been listed or cannot be read, the config cluster having been listed.
@@ -273,12 +291,18 @@ impl Registry {
 
     fn remove_source(&mut self, source: &SourceId) {
         info!(%source, "source removed");
+        // What another source of the same cluster tells stays.
+        let is_last = !self.partitions.keys().any(|(s, _)| s.0 == source.0 && s != source);
+        if is_last && source.0 != self.settings.config_cluster {
+            // All of it goes at once, and nothing is told object by object.
+            self.hide(&source.0);
+        }
         let kinds: Vec<Kind> = self.partitions.keys().filter(|(s, _)| s == source).map(|(_, kind)| *kind).collect();
         kinds.into_iter().for_each(|kind| self.end_partition(source, kind));
         self.file_problems.retain(|(s, _), _| s != source);
+        self.object_problems.retain(|(s, _), _| s != source);
         self.copies.forget(source);
-        // What another source of the same cluster tells stays.
-        if !self.partitions.keys().any(|(s, _)| s.0 == source.0) {
+        if is_last {
             self.hide(&source.0);
             self.settings.clusters.retain(|c| *c != source.0);
             self.past.remove(&source.0);

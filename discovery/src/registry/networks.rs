@@ -49,7 +49,7 @@ impl Registry {
         let differs = |e: &Arc<isthmus_core::model::Endpoint>| before.passage(e) != self.networks.passage(e);
         let touched = self.world.catalog.endpoints.iter().filter(|(_, list)| list.iter().any(differs));
         let hosts: Vec<Hostname> = touched.map(|(host, _)| host.clone()).collect();
-        self.dirty.extend(hosts);
+        self.backlog.extend(hosts);
         renamed
     }
 
