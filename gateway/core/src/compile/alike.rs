@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use super::hosts::Facts;
 use crate::balance::{BackendPolicy, Line};
+use crate::policy::RetryPolicy;
 
-/// What hosts and backends have in common.
+/// What hosts, backends and rules have in common.
 #[derive(Debug, Default)]
 pub(super) struct Common {
     pub(super) facts: Alike<Facts>,
     pub(super) policies: Alike<BackendPolicy>,
     pub(super) lines: Alike<Line>,
+    pub(super) retries: Alike<RetryPolicy>,
 }
 
 /// Equal values are one.

@@ -46,12 +46,12 @@ pub(super) fn reference(object: &Object<VirtualService>) -> ObjectRef {
 }
 
 /// Lists the rules of a root VirtualService.
-pub(super) fn expand<'a>(world: &'a World, root: &'a Object<VirtualService>) -> Expansion<'a> {
+pub(super) fn expand<'a>(world: &'a World, root: &'a Arc<Object<VirtualService>>) -> Expansion<'a> {
     let mut expansion = Expansion { rules: Vec::with_capacity(root.spec.http.len()), ..Expansion::default() };
     for (i, http) in root.spec.http.iter().enumerate() {
         let path: Arc<str> = format!("spec.http[{i}]").into();
         let Some(delegate) = &http.delegate else {
-            let origin = RuleOrigin { object: reference(root), path: path.clone(), origin: root.origin.clone(), root: None };
+            let origin = RuleOrigin { source: root.clone(), path: path.clone(), root: None };
             let blocks = http.r#match.iter().enumerate().map(|(m, block)| (Cow::Borrowed(block), format!("{path}.match[{m}]").into())).collect();
             expansion.rules.push(Rule { http: Cow::Borrowed(http), blocks, origin, namespace: root.meta.namespace.clone() });
             continue;
@@ -81,7 +81,7 @@ fn find<'a>(world: &'a World, root: &Object<VirtualService>, name: &NamespacedNa
 }
 
 impl<'a> Expansion<'a> {
-    fn delegate(&mut self, root: &Object<VirtualService>, rule: &'a HttpRoute, root_path: &Arc<str>, object: &'a Object<VirtualService>) {
+    fn delegate(&mut self, root: &Object<VirtualService>, rule: &'a HttpRoute, root_path: &Arc<str>, object: &'a Arc<Object<VirtualService>>) {
         for (i, http) in object.spec.http.iter().enumerate() {
             let path: Arc<str> = format!("spec.http[{i}]").into();
             let ignored = |field: &str, why: String| {
@@ -98,12 +98,7 @@ impl<'a> Expansion<'a> {
                 ));
                 continue;
             };
-            let origin = RuleOrigin {
-                object: reference(object),
-                path: path.clone(),
-                origin: object.origin.clone(),
-                root: Some(Box::new((reference(root), root_path.clone()))),
-            };
+            let origin = RuleOrigin { source: object.clone(), path: path.clone(), root: Some(Box::new((reference(root), root_path.clone()))) };
             self.rules.push(Rule { http: Cow::Owned(combine(rule, http)), blocks, origin, namespace: object.meta.namespace.clone() });
         }
     }

@@ -136,7 +136,7 @@ impl Making<'_> {
 
     /// Reports a line about a rule.
     pub(super) fn tell(&mut self, origin: &crate::snapshot::RuleOrigin, path: String, code: &'static str, message: String) {
-        self.fragment.problems.push(Problem::new(Severity::Warning, code, message).of(origin.object.clone(), &origin.origin).at(path));
+        self.fragment.problems.push(Problem::new(Severity::Warning, code, message).of(origin.object(), origin.origin()).at(path));
     }
 }
 

@@ -102,7 +102,7 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Hosts<R: Ord> {
     pub(super) records: HashMap<Hostname, Host<R>>,
-    common: Common,
+    pub(super) common: Common,
     seed: u64,
     /// Where the gateway stands, and by which identity that was told.
     stand: Option<(Arc<GatewayIdentity>, Arc<Stand>)>,

@@ -28,7 +28,6 @@ mod vhosts;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isthmus_config::name::Hostname;
 use isthmus_config::object::ObjectRef;
 use isthmus_config::problem::Problem;
 
@@ -43,7 +42,7 @@ use few::Few;
 use fragments::{Fragment, FragmentKey};
 use hosts::Hosts;
 use listeners::Plans;
-use vhosts::Node;
+use vhosts::Nodes;
 
 pub use bind::gateway_name;
 pub use lookup::{Rules, qualify};
@@ -108,7 +107,7 @@ pub struct Compiler {
     readers: BTreeMap<NamespacedName, Few<Arc<FragmentKey>>>,
     /// Who offers a byte stream's route, by listener.
     streams: BTreeMap<ListenKey, Few<Entry>>,
-    nodes: BTreeMap<(ListenKey, Hostname), Node>,
+    nodes: Nodes,
     listeners: BTreeMap<ListenKey, Arc<Listener>>,
     /// What is asked for and not in force yet, by object.
     later: BTreeMap<ObjectRef, Vec<Problem>>,
@@ -129,7 +128,7 @@ impl Compiler {
             fragments: BTreeMap::new(),
             readers: BTreeMap::new(),
             streams: BTreeMap::new(),
-            nodes: BTreeMap::new(),
+            nodes: Nodes::new(),
             listeners: BTreeMap::new(),
             later: BTreeMap::new(),
             snapshot: None,

@@ -97,7 +97,8 @@ impl Compiler {
         pass.replanned = true;
         pass.retell = true;
         pass.fronts.extend(self.plans.listeners.keys().cloned());
-        pass.hosts.extend(self.nodes.keys().map(|host| (host.clone(), BTreeSet::new())));
+        let known = self.nodes.iter().flat_map(|(listener, hosts)| hosts.keys().map(|host| (listener.clone(), host.clone())));
+        pass.hosts.extend(known.map(|host| (host, BTreeSet::new())));
         let redirects = self
             .plans
             .listeners
@@ -243,7 +244,7 @@ impl Compiler {
     /// Virtual hosts from the fragments that are offered for them.
     pub(super) fn virtual_hosts(&mut self, pass: &mut Pass) {
         for (key, ranks) in std::mem::take(&mut pass.hosts) {
-            let mut node = self.nodes.remove(&key).unwrap_or_default();
+            let mut node = self.nodes.get_mut(&key.0).and_then(|hosts| hosts.remove(&key.1)).unwrap_or_default();
             let before = node.built.clone();
             match self.plans.listeners.get(&key.0).filter(|p| p.family == Family::Http) {
                 Some(planned) => node.update(planned, &key.1, &ranks, ranks.iter().filter_map(|rank| self.offered(&key, rank)).collect()),
@@ -259,7 +260,7 @@ impl Compiler {
                 pass.counters.vhosts_run += u64::from(node.built.is_some());
             }
             if node.built.is_some() {
-                self.nodes.insert(key, node);
+                self.nodes.entry(key.0).or_default().insert(key.1, node);
             }
         }
     }

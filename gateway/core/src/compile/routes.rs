@@ -130,6 +130,7 @@ fn forward(making: &mut Making<'_>, http: &HttpRoute, namespace: &Arc<str>) -> R
     let hashed = destinations.single && destinations.list.iter().any(|only| only.hash.is_some());
     let mesh = making.world.mesh.clone();
     let retry = RetryPolicy::new(http.retries.as_deref(), mesh.default_http_retry_policy.as_ref(), hashed);
+    let retry = making.table.common.retries.of(retry);
     let rewrite = http
         .rewrite
         .as_deref()

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use isthmus_config::istio::virtual_service::{L4MatchAttributes, VirtualService};
 use isthmus_config::object::Object;
 
-use super::delegate::reference;
 use super::fragments::Making;
 use super::report::code;
 use super::routes::{through, weight};
@@ -13,11 +12,11 @@ use crate::route::HeaderEdits;
 use crate::snapshot::{Destination, Destinations, RuleOrigin, TcpFront};
 
 /// Compiles the first `tcp` rule that matches port and gateway.
-pub(super) fn compile(making: &mut Making<'_>, root: &Object<VirtualService>) {
+pub(super) fn compile(making: &mut Making<'_>, root: &Arc<Object<VirtualService>>) {
     let namespace = &root.meta.namespace;
     for (i, tcp) in root.spec.tcp.iter().enumerate() {
         let path: Arc<str> = format!("spec.tcp[{i}]").into();
-        let origin = RuleOrigin { object: reference(root), path: path.clone(), origin: root.origin.clone(), root: None };
+        let origin = RuleOrigin { source: root.clone(), path: path.clone(), root: None };
         let mut blocks = tcp.r#match.iter().enumerate();
         let Some(at) =
             blocks.find(|(_, block)| admits(making, block, namespace)).map(|(m, _)| Some(m)).or_else(|| tcp.r#match.is_empty().then_some(None))

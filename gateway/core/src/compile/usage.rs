@@ -22,12 +22,12 @@ pub struct Used {
     /// Routes that requests can reach.
     pub routes: usize,
     /// Backends.
-    pub backends: BTreeSet<BackendKey>,
+    pub backends: BTreeSet<Arc<BackendKey>>,
     /// Routes of it that an older catch-all hides (G-31), and whose that is.
     pub hidden_by: Option<ObjectRef>,
 }
 
-/// What every object is part of; an object that is not here is part of nothing.
+/// What every Istio object is part of; one that is not here is part of nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Usage(BTreeMap<ObjectRef, Used>);
 
@@ -78,9 +78,9 @@ impl Compiler {
                     }
                 }
                 Front::Tcp(tcp) => {
-                    let rule = counting.object(&tcp.rule.object);
-                    rule.routes += 1;
-                    counting.send([&tcp.rule.object], &tcp.destinations.list);
+                    let object = tcp.rule.object();
+                    counting.object(&object).routes += 1;
+                    counting.send([&object], &tcp.destinations.list);
                 }
                 Front::Closed(_) => {}
             }
@@ -93,13 +93,13 @@ impl Compiler {
     fn gateways(&self, counting: &mut Counting<'_>) {
         let fronts = self.listeners.values().map(|l| &l.front);
         let streams: BTreeSet<*const TcpFront> = fronts.filter_map(|f| if let Front::Tcp(tcp) = f { Some(Arc::as_ptr(tcp)) } else { None }).collect();
-        let mut routes: BTreeMap<&NamespacedName, (usize, BTreeSet<BackendKey>)> = BTreeMap::new();
+        let mut routes: BTreeMap<&NamespacedName, (usize, BTreeSet<Arc<BackendKey>>)> = BTreeMap::new();
         for (key, fragment) in &self.fragments {
             let (count, backends) = routes.entry(&key.gateway).or_default();
             let live = fragment.routes.iter().filter(|route| counting.seen.contains(&Arc::as_ptr(route))).count();
             *count += live + usize::from(fragment.tcp.as_ref().is_some_and(|t| streams.contains(&Arc::as_ptr(t))));
             if live > 0 || fragment.tcp.is_some() {
-                backends.extend(fragment.backends.iter().map(|key| BackendKey::clone(key)));
+                backends.extend(fragment.backends.iter().cloned());
             }
         }
         for (name, (count, backends)) in routes {
@@ -109,18 +109,18 @@ impl Compiler {
         }
     }
 
-    /// Rules, entries and whatever names endpoints: by the backends that routes send to.
+    /// Rules and entries: by the backends that routes send to. Nobody asks of what Kubernetes itself tells.
     fn services(&self, counting: &mut Counting<'_>) {
-        let mut parts: Vec<(ObjectRef, BackendKey)> = Vec::new();
+        let entry = |object: &&ObjectRef| matches!(object.kind, Kind::ServiceEntry | Kind::WorkloadEntry);
+        let mut parts: Vec<(ObjectRef, Arc<BackendKey>)> = Vec::new();
         for record in self.table.records.values() {
             for backend in &record.backends {
-                let key = BackendKey::clone(&backend.slot.key);
+                let key = &backend.slot.key;
                 let rules = record.rule.iter().flat_map(|r| r.contributors(&key.subset));
                 let rules = rules.map(|s| ObjectRef::new(Kind::DestinationRule, s.meta.namespace.clone(), s.meta.name.clone()));
-                let sources: BTreeSet<&ObjectRef> = backend.view.members.iter().map(|m| &*m.endpoint.source).collect();
-                parts.extend(
-                    rules.chain(record.service.iter().map(|s| s.object.clone())).chain(sources.into_iter().cloned()).map(|o| (o, key.clone())),
-                );
+                let sources: BTreeSet<&ObjectRef> = backend.view.members.iter().map(|m| &*m.endpoint.source).filter(entry).collect();
+                let service = record.service.iter().map(|s| &s.object).filter(entry);
+                parts.extend(rules.chain(service.chain(sources).cloned()).map(|object| (object, key.clone())));
             }
         }
         for (object, key) in parts {
@@ -187,7 +187,7 @@ struct Counting<'a> {
     objects: BTreeMap<ObjectRef, Used>,
     /// Routes are shared by virtual hosts; each counts once.
     seen: BTreeSet<*const Route>,
-    routes_to: HashMap<&'a BackendKey, usize>,
+    routes_to: HashMap<&'a Arc<BackendKey>, usize>,
 }
 
 impl<'a> Counting<'a> {
@@ -203,18 +203,19 @@ impl<'a> Counting<'a> {
             return;
         }
         let root = route.rule.root.as_deref().map(|(root, _)| root);
-        for object in std::iter::once(&route.rule.object).chain(root) {
+        let own = route.rule.object();
+        for object in std::iter::once(&own).chain(root) {
             self.object(object).routes += 1;
         }
         if let Action::Forward(forward) = &route.action {
-            let objects = || std::iter::once(&route.rule.object).chain(root);
+            let objects = || std::iter::once(&own).chain(root);
             self.send(objects(), &forward.destinations.list);
             self.send(objects(), forward.mirrors.iter().map(|m| &m.destination));
         }
     }
 
     fn send<'b>(&mut self, objects: impl IntoIterator<Item = &'b ObjectRef>, to: impl IntoIterator<Item = &'a Destination>) {
-        let keys: BTreeSet<&'a BackendKey> = to.into_iter().filter(|d| d.slot.is_ok()).map(|d| &*d.key).collect();
+        let keys: BTreeSet<&'a Arc<BackendKey>> = to.into_iter().filter(|d| d.slot.is_ok()).map(|d| &d.key).collect();
         for object in objects {
             self.object(object).backends.extend(keys.iter().map(|k| (*k).clone()));
         }
@@ -224,9 +225,9 @@ impl<'a> Counting<'a> {
     }
 
     fn hide(&mut self, route: &Route, older: &Route) {
-        let by = older.rule.object.clone();
-        if by != route.rule.object {
-            self.object(&route.rule.object).hidden_by.get_or_insert(by);
+        let (by, own) = (older.rule.object(), route.rule.object());
+        if by != own {
+            self.object(&own).hidden_by.get_or_insert(by);
         }
     }
 }

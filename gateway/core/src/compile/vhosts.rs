@@ -82,6 +82,9 @@ pub(super) struct Node {
     pub(super) built: Option<Arc<VirtualHost>>,
 }
 
+/// The virtual hosts of each listener, most specific first.
+pub(super) type Nodes = BTreeMap<ListenKey, BTreeMap<Hostname, Node>>;
+
 /// Parts of the routes that differ, by number; an empty one is gone.
 #[derive(Default)]
 struct Changes {
@@ -107,15 +110,15 @@ impl Node {
         }
         // The port in its name is that of the first server that offers it.
         let first = self.members.first().map(|m| m.rank.server).into_iter().chain(naming).min().unwrap_or(0);
-        let name: Arc<str> = format!("{domain}:{}", planned.servers.get(first).map_or(0, |s| s.info.port)).into();
-        let same = self.built.as_ref().is_some_and(|built| built.https_redirect == https_redirect && built.name == name);
+        let port = planned.servers.get(first).map_or(0, |s| s.info.port);
+        let same = self.built.as_ref().is_some_and(|built| built.https_redirect == https_redirect && built.port == port);
         if same && changes.parts.is_empty() && !changes.renumbered {
             return;
         }
         let nothing = Routes::default();
         let previous = self.built.as_ref().filter(|_| !changes.renumbered).map_or(&nothing, |built| &built.routes);
         let routes = previous.with(&changes.parts, self.members.iter().filter_map(|m| m.part));
-        self.built = Some(Arc::new(VirtualHost { name, domains: vec![domain.clone()], https_redirect, routes }));
+        self.built = Some(Arc::new(VirtualHost { domain: domain.clone(), port, https_redirect, routes }));
     }
 
     /// True where some rank offers other routes than it did.
@@ -200,7 +203,7 @@ impl Node {
 
 /// One VirtualService on two servers of one listener: routes that stand there already can never be reached again.
 fn repeats(standing: &Fragment, fragment: &Fragment) -> bool {
-    let same = |(a, b): (&Arc<Route>, &Arc<Route>)| a.rule == b.rule && a.name == b.name;
+    let same = |(a, b): (&Arc<Route>, &Arc<Route>)| a.rule.is(&b.rule) && a.name == b.name;
     standing.delegates == fragment.delegates
         && standing.routes.len() == fragment.routes.len()
         && standing.routes.iter().zip(&*fragment.routes).all(same)
@@ -215,12 +218,12 @@ pub(super) fn http<'a>(
 ) -> Listener {
     let virtual_hosts: Vec<Arc<VirtualHost>> = hosts.cloned().collect();
     let same = |front: &HttpFront| {
-        front.virtual_hosts.len() == virtual_hosts.len() && front.virtual_hosts.iter().zip(&virtual_hosts).all(|(a, b)| a.domains == b.domains)
+        front.virtual_hosts.len() == virtual_hosts.len() && front.virtual_hosts.iter().zip(&virtual_hosts).all(|(a, b)| a.domain == b.domain)
     };
     let table = match previous.map(|l| &l.front) {
         Some(Front::Http(front)) if same(front) => front.hosts.clone(),
         Some(Front::Http(_) | Front::Tcp(_) | Front::Closed(_)) | None => {
-            let entries = (0u32..).zip(&virtual_hosts).flat_map(|(i, host)| host.domains.iter().map(move |d| (d.clone(), i)));
+            let entries = (0u32..).zip(&virtual_hosts).map(|(i, host)| (host.domain.clone(), i));
             Arc::new(HostTable::build(entries))
         }
     };
@@ -258,6 +261,6 @@ pub(super) fn same(a: &Listener, b: &Listener) -> bool {
 }
 
 /// The virtual hosts that exist of one listener, most specific first.
-pub(super) fn of<'a>(nodes: &'a BTreeMap<(ListenKey, Hostname), Node>, key: &'a ListenKey) -> impl Iterator<Item = &'a Arc<VirtualHost>> {
-    nodes.iter().filter(move |((k, _), _)| k == key).filter_map(|(_, node)| node.built.as_ref())
+pub(super) fn of<'a>(nodes: &'a Nodes, key: &ListenKey) -> impl Iterator<Item = &'a Arc<VirtualHost>> {
+    nodes.get(key).into_iter().flatten().filter_map(|(_, node)| node.built.as_ref())
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use isthmus_config::istio::virtual_service::{HttpFaultInjection, HttpRetry};
-use isthmus_config::object::{Kind, ObjectRef, Origin};
+use isthmus_config::istio::virtual_service::{HttpFaultInjection, HttpRetry, VirtualService};
+use isthmus_config::object::{Kind, Meta, Object, ObjectRef, Origin};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -70,9 +70,8 @@ fn route(rule: &str, slot: Result<Arc<Slot>, Arc<str>>) -> Route {
     Route {
         name: "default".into(),
         rule: RuleOrigin {
-            object: ObjectRef::new(Kind::VirtualService, "default", "v"),
+            source: Arc::new(Object { meta: Meta::default(), spec: VirtualService::default(), origin: Origin::default() }),
             path: "spec.http[0]".into(),
-            origin: Origin::default(),
             root: None,
         },
         matches: Match::any(),
@@ -80,7 +79,7 @@ fn route(rule: &str, slot: Result<Arc<Slot>, Arc<str>>) -> Route {
             destinations: Destinations::new(vec![destination]),
             rewrite: None,
             timeout: RouteTimeout(rule.timeout.map(|t| t.0)),
-            retry: RetryPolicy::new(rule.retries.as_ref(), None, false),
+            retry: RetryPolicy::new(rule.retries.as_ref(), None, false).into(),
             mirrors: Box::default(),
         }),
         request_headers: HeaderEdits::default(),

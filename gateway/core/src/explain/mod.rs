@@ -156,7 +156,7 @@ fn virtual_host<'a>(http: &'a HttpFront, head: &Head<'_>, told: &mut Explanation
         let mut flags = Flags::default();
         flags.set(row.flag);
         told.answer = Some(AnswerTold::of(&reply, row.details, flags));
-        let mut domains: Vec<String> = http.virtual_hosts.iter().flat_map(|v| v.domains.iter().map(|d| d.to_string())).collect();
+        let mut domains: Vec<String> = http.virtual_hosts.iter().map(|v| v.domain.to_string()).collect();
         let more = domains.len().saturating_sub(20);
         domains.truncate(20);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -166,9 +166,9 @@ fn virtual_host<'a>(http: &'a HttpFront, head: &Head<'_>, told: &mut Explanation
     };
     let host = &http.virtual_hosts[at as usize];
     let name = without_port(head.authority).to_ascii_lowercase();
-    let domain = host.domains.iter().find(|d| d.covers(&name.as_str().into()));
+    let domain = Some(&host.domain).filter(|d| d.covers(&name.as_str().into()));
     told.virtual_host =
-        Some(VirtualHostTold { name: host.name.to_string(), domain: domain.map(|d| d.to_string()).unwrap_or_default(), routes: host.routes.len() });
+        Some(VirtualHostTold { name: host.name(), domain: domain.map(|d| d.to_string()).unwrap_or_default(), routes: host.routes.len() });
     if host.https_redirect {
         told.notes.push("a server of this port asks for httpsRedirect: every plaintext request is answered 301".to_owned());
     }
@@ -319,7 +319,7 @@ fn odds(view: &View, hashed: Option<&Member>) -> Vec<f64> {
 }
 
 fn place_of(rule: &RuleOrigin) -> Place {
-    place(&rule.object, &rule.path, &rule.origin)
+    place(&rule.object(), &rule.path, rule.origin())
 }
 
 fn place(object: &ObjectRef, path: &str, origin: &Origin) -> Place {

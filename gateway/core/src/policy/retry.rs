@@ -12,7 +12,7 @@ const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 const BASE: Duration = Duration::from_millis(25);
 
 /// The conditions of `retryOn`, as a set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RetryOn(u32);
 
 /// Every condition that Envoy knows, with its bit. `retriable-headers` has no headers to look for at an Istio gateway, and
@@ -106,7 +106,7 @@ pub enum ResetKind {
 }
 
 /// A rule's retries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RetryPolicy {
     /// How many retries; 0 is none at all (V-32).
     pub attempts: u32,

@@ -78,8 +78,8 @@ struct TcpDump {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct HostDump {
-    name: Arc<str>,
-    domains: Vec<String>,
+    name: String,
+    domains: [String; 1],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     https_redirect: bool,
     routes: Vec<RouteDump>,
@@ -88,8 +88,8 @@ struct HostDump {
 impl HostDump {
     fn of(host: &VirtualHost) -> Self {
         Self {
-            name: host.name.clone(),
-            domains: host.domains.iter().map(ToString::to_string).collect(),
+            name: host.name(),
+            domains: [host.domain.to_string()],
             https_redirect: host.https_redirect,
             routes: host.routes.iter().map(|r| RouteDump::of(r)).collect(),
         }
@@ -143,7 +143,7 @@ impl RouteDump {
                 dump.to = destinations(&forward.destinations);
                 dump.rewrite = forward.rewrite.as_ref().map(|r| format!("{r:?}"));
                 dump.timeout = forward.timeout.0.map(|t| format!("{t:?}"));
-                dump.retries = (forward.retry != crate::policy::RetryPolicy::new(None, None, false)).then(|| retries(&forward.retry));
+                dump.retries = (*forward.retry != crate::policy::RetryPolicy::new(None, None, false)).then(|| retries(&forward.retry));
                 dump.mirrors = forward.mirrors.iter().map(|m| format!("{} of a million to {}", m.share.per_million(), to(&m.destination))).collect();
             }
             Action::Redirect(redirect) => dump.redirect = Some(format!("{redirect:?}")),
@@ -173,8 +173,8 @@ fn retries(policy: &crate::policy::RetryPolicy) -> String {
 
 fn rule(origin: &RuleOrigin) -> String {
     match origin.root.as_deref() {
-        Some((root, path)) => format!("{} {} through {root} {path}", origin.object, origin.path),
-        None => format!("{} {}", origin.object, origin.path),
+        Some((root, path)) => format!("{} {} through {root} {path}", origin.object(), origin.path),
+        None => format!("{} {}", origin.object(), origin.path),
     }
 }
 

@@ -11,8 +11,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use isthmus_config::istio::virtual_service::VirtualService;
 use isthmus_config::name::Hostname;
-use isthmus_config::object::{ObjectRef, Origin, Spot};
+use isthmus_config::object::{Kind, Object, ObjectRef, Origin, Spot};
 use serde::Serialize;
 
 use crate::balance::{BackendKey, HashKey, Slot};
@@ -122,36 +123,53 @@ pub struct HttpFront {
     pub virtual_hosts: Vec<Arc<VirtualHost>>,
 }
 
-/// The routes of some hosts.
+/// The routes of one host.
 #[derive(Debug)]
 pub struct VirtualHost {
-    /// `host:server port` (G-4).
-    pub name: Arc<str>,
-    /// The hosts it answers for, most specific first.
-    pub domains: Vec<Hostname>,
+    /// The host that it answers for.
+    pub domain: Hostname,
+    /// The server's own port.
+    pub port: u16,
     /// Every plaintext request is answered 301 to https (G-40).
     pub https_redirect: bool,
     /// Its routes, in the order in which they are tried (G-31).
     pub routes: Routes,
 }
 
+impl VirtualHost {
+    /// `host:server port` (G-4).
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.domain, self.port)
+    }
+}
+
 /// Which rule of which object made a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RuleOrigin {
     /// The VirtualService; of a delegate, the delegate.
-    pub object: ObjectRef,
+    pub source: Arc<Object<VirtualService>>,
     /// `spec.http[2].match[0]`, or the rule itself where it has no match.
     pub path: Arc<str>,
-    /// Where the object stands.
-    pub origin: Origin,
     /// The root VirtualService and its rule, where a delegate supplied this one (V-60).
     pub root: Option<Box<(ObjectRef, Arc<str>)>>,
 }
 
 impl RuleOrigin {
+    /// The object's name.
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef::new(Kind::VirtualService, self.source.meta.namespace.clone(), self.source.meta.name.clone())
+    }
+    /// Where the object stands.
+    pub fn origin(&self) -> &Origin {
+        &self.source.origin
+    }
     /// Line and column of the rule.
     pub fn spot(&self) -> Spot {
-        self.origin.spot(&self.path)
+        self.origin().spot(&self.path)
+    }
+    /// True where both are the same rule of the same objects, whatever these ask for.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.object() == other.object() && self.path == other.path && self.root == other.root
     }
 }
 
@@ -196,8 +214,8 @@ pub struct Forward {
     pub rewrite: Option<Box<Rewrite>>,
     /// How long the answer may take.
     pub timeout: RouteTimeout,
-    /// When it is tried again.
-    pub retry: RetryPolicy,
+    /// When it is tried again; rules that ask for the same share it.
+    pub retry: Arc<RetryPolicy>,
     /// Who gets a copy.
     pub mirrors: Box<[Mirror<Destination>]>,
 }

@@ -193,9 +193,10 @@ fn routed(snapshot: &Snapshot) -> BTreeMap<BackendKey, Routed> {
         match &listener.front {
             Front::Http(http) => {
                 for host in &http.virtual_hosts {
+                    let name: Arc<str> = host.name().into();
                     for route in host.routes.iter() {
                         if let Action::Forward(forward) = &route.action {
-                            add(&forward.destinations, Some(&host.name));
+                            add(&forward.destinations, Some(&name));
                         }
                     }
                 }

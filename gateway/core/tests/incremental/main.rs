@@ -256,7 +256,7 @@ fn host<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Arc<isthmus_core::snapsho
         Front::Http(front) => front,
         Front::Tcp(_) | Front::Closed(_) => unreachable!("the only listener is HTTP"),
     };
-    front.virtual_hosts.iter().find(|h| &*h.name == name).expect("the virtual host")
+    front.virtual_hosts.iter().find(|h| h.name() == name).expect("the virtual host")
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(crate) fn finds_the_first(host: &VirtualHost) -> Result<(), TestCaseError> {
         let head = Head { method, scheme: "http", authority: "y.com", path, query: None, headers: &headers };
         let first = host.routes.iter().find(|route| route.matches.matches(&head).is_ok()).map(Arc::as_ptr);
         let found = host.routes.find(&head, &mut scratch).and_then(|position| host.routes.get(position)).map(Arc::as_ptr);
-        prop_assert_eq!(found, first, "{} {} at {}", method, path, &host.name);
+        prop_assert_eq!(found, first, "{} {} at {}", method, path, host.name());
     }
     Ok(())
 }

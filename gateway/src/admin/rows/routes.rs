@@ -51,7 +51,7 @@ impl Now {
             for (host, domains) in collapsed(http) {
                 if host.routes.is_empty() || host.https_redirect {
                     let answer = if host.https_redirect { "301" } else { "404" };
-                    rows.push(RouteRow { virtual_host: host.name.to_string(), domains, ..empty(http, port, answer) });
+                    rows.push(RouteRow { virtual_host: host.name(), domains, ..empty(http, port, answer) });
                     continue;
                 }
                 rows.extend(host.routes.iter().map(|route| RouteRow { domains: domains.clone(), ..route_row(http, host, route, port) }));
@@ -65,7 +65,7 @@ impl Now {
 /// specific host gives the name.
 fn collapsed(http: &HttpFront) -> Vec<(&VirtualHost, Vec<String>)> {
     let mut hosts: Vec<&VirtualHost> = http.virtual_hosts.iter().map(|host| &**host).collect();
-    hosts.sort_by(|a, b| a.domains.cmp(&b.domains));
+    hosts.sort_by(|a, b| a.domain.cmp(&b.domain));
     let (mut seen, mut collapsed) = (HashMap::new(), Vec::<(&VirtualHost, Vec<String>)>::new());
     for host in hosts {
         let routes: Vec<*const Route> = host.routes.iter().map(Arc::as_ptr).collect();
@@ -74,10 +74,10 @@ fn collapsed(http: &HttpFront) -> Vec<(&VirtualHost, Vec<String>)> {
             collapsed.push((host, Vec::new()));
         }
         if let Some((_, domains)) = collapsed.get_mut(at) {
-            domains.extend(host.domains.iter().map(|d| d.to_string()));
+            domains.push(host.domain.to_string());
         }
     }
-    collapsed.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    collapsed.sort_by_cached_key(|(host, _)| host.name());
     collapsed
 }
 
@@ -100,7 +100,7 @@ fn empty(http: &HttpFront, port: u16, answer: &str) -> RouteRow {
 }
 
 fn route_row(http: &HttpFront, host: &VirtualHost, route: &Route, port: u16) -> RouteRow {
-    let object = &route.rule.object;
+    let object = route.rule.object();
     let backends = match &route.action {
         Action::Forward(forward) => {
             let list = forward.destinations.list.iter().enumerate();
@@ -109,14 +109,14 @@ fn route_row(http: &HttpFront, host: &VirtualHost, route: &Route, port: u16) -> 
         Action::Redirect(_) | Action::Direct(_) => Vec::new(),
     };
     RouteRow {
-        virtual_host: host.name.to_string(),
+        virtual_host: host.name(),
         domains: Vec::new(),
         matches: route.matches.path(),
         conditions: route.matches.to_string(),
         route: route.name.to_string(),
         namespace: object.namespace.to_string(),
         path: route.rule.path.to_string(),
-        file: route.rule.origin.file.to_string(),
+        file: route.rule.origin().file.to_string(),
         line: route.rule.spot().line,
         backends,
         ..empty(http, port, &format!("{}.{}", object.name, object.namespace))
