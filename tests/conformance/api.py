@@ -35,7 +35,7 @@ class ApiServer:
 
     def apply(self, d):
         self.call("PATCH", path(d) + "?fieldManager=conformance&force=true", d, "application/apply-patch+yaml")
-        if "status" in d and d["kind"] in ("Pod", "Service"):
+        if "status" in d and d["kind"] in ("Pod", "Service", "WorkloadEntry"):
             self.call("PATCH", path(d) + "/status", {"status": d["status"]}, "application/merge-patch+json")
 
     def delete(self, d):

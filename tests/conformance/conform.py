@@ -124,7 +124,7 @@ def play(path, binary, keep, servers):
     case = cases.load(path)
     print(case["name"], flush=True)
     for a in cases.addresses(case):
-        subprocess.run(["ip", "addr", "add", a + "/32", "dev", "lo"], capture_output=True)
+        subprocess.run(["ip", "addr", "add", a + ("/128" if ":" in a else "/32"), "dev", "lo"], capture_output=True)
     directory = pathlib.Path(tempfile.mkdtemp(prefix=f"conform-{case['name']}-"))
     echo = cases.Echo(case["backends"], directory / "backends.json")
     clusters = api.Clusters(servers, case) if servers else Directories(case, directory)
