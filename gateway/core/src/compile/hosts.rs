@@ -322,8 +322,8 @@ impl<R: Ord> Host<R> {
             name => Some(&self.rule.as_ref()?.subset(name)?.labels),
         };
         let endpoints = match service.resolution {
-            Resolution::None | Resolution::DynamicDns => &[][..],
-            Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e),
+            Resolution::DynamicDns => &[][..],
+            Resolution::None | Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e),
         };
         // With minHealthPercent, unhealthy endpoints are left out and not only passed over; never where the service has a distribution (M-14).
         let all = policy.panic_below == 0 || service.distribution.is_some();

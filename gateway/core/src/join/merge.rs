@@ -43,6 +43,9 @@ pub fn kubernetes_host(namespace: &str, name: &str, domain: &str) -> Hostname {
 /// gateway's namespace and an entry is not (M-3).
 pub fn host(facts: &Facts<'_>, host: &Hostname) -> Option<Joined> {
     let mut joined = unmarked(facts, host)?;
+    if is_cluster_local(facts, host) {
+        joined.endpoints.retain(|e| *e.workload.cluster() == facts.gateway.cluster);
+    }
     if !facts.networks.is_empty() {
         for endpoint in &mut joined.endpoints {
             endpoint.passage = facts.networks.passage(endpoint).cloned();

@@ -141,8 +141,8 @@ pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> 
 /// names are resolved, as in Istio. Of entries that rotate, a port has the first endpoint alone (S-9).
 fn share(facts: &Facts<'_>, entry: &Entry, host: &Hostname, resolution: Asked, ports: &[Port], out: &mut Vec<Endpoint>) {
     match resolution {
-        Asked::None | Asked::DynamicDns => {}
-        Asked::Static => {
+        Asked::DynamicDns => {}
+        Asked::None | Asked::Static => {
             let known: Vec<_> = entry.spec.ports.iter().filter(|p| ports.iter().any(|have| *have.name == *p.name)).collect();
             entry_endpoints(facts, entry, host, &known, Names::Refused, out);
         }
@@ -212,7 +212,7 @@ fn port(port: &ServicePort) -> Option<Port> {
 /// One entry's endpoints for some of its ports.
 fn entry_endpoints(facts: &Facts<'_>, entry: &Entry, host: &Hostname, ports: &[&ServicePort], by_name: Names, out: &mut Vec<Endpoint>) {
     let spec = &entry.spec;
-    if matches!(spec.resolution, Asked::None | Asked::DynamicDns) {
+    if spec.resolution == Asked::DynamicDns {
         return;
     }
     let here = &reference(entry);

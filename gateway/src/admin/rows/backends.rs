@@ -75,8 +75,8 @@ impl Now {
             port: backend.key.port,
             subset: backend.key.subset.to_string(),
             kind: match backend.service.resolution {
-                Resolution::Static => "EDS",
-                Resolution::None => "ORIGINAL_DST",
+                // At a gateway there is no original destination to go to.
+                Resolution::None | Resolution::Static => "EDS",
                 Resolution::Dns => "STRICT_DNS",
                 Resolution::DnsRoundRobin => "LOGICAL_DNS",
                 Resolution::DynamicDns => "DYNAMIC_DNS",
