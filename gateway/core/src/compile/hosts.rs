@@ -323,7 +323,9 @@ impl<R: Ord> Host<R> {
         };
         let endpoints = match service.resolution {
             Resolution::DynamicDns => &[][..],
-            Resolution::None | Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e),
+            Resolution::None | Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => {
+                world.catalog.endpoints.get(&service.hostname).map_or(&[][..], |e| e)
+            }
         };
         // With minHealthPercent, unhealthy endpoints are left out and not only passed over; never where the service has a distribution (M-14).
         let all = policy.panic_below == 0 || service.distribution.is_some();
