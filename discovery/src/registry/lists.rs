@@ -96,7 +96,8 @@ impl Registry {
         {
             state.known.insert(&object);
         }
-        if self.overlap.take(&partition.source, &fact) {
+        let is_served = self.is_served(&partition.source, &object);
+        if self.overlap.take(&partition.source, &fact, is_served) {
             self.put(&partition.source, fact);
         }
         self.keep(partition, &object);
@@ -130,7 +131,8 @@ impl Registry {
 
     fn forget(&mut self, source: &SourceId, object: &ObjectRef) {
         self.object_problems.remove(&(source.clone(), object.clone()));
-        match self.overlap.forget(source, object) {
+        let is_served = self.is_served(source, object);
+        match self.overlap.forget(source, object, is_served) {
             Left::Same => return,
             Left::Other(fact) => return self.put(source, fact),
             Left::Nothing => {}
@@ -192,6 +194,12 @@ impl Registry {
     /// a cluster are always another way.
     fn is_in_facts(&self, source: &SourceId, kind: Kind) -> bool {
         matches!(kind, Kind::Service | Kind::EndpointSlice | Kind::Pod) && source.1 != Via::Overlay && !self.overlap.concerns(&source.0)
+    }
+
+    /// True where the API server of a cluster that is read in two ways has an object.
+    fn is_served(&self, source: &SourceId, object: &ObjectRef) -> bool {
+        let served = || self.partitions.get(&(SourceId(source.0.clone(), Via::Server), object.kind));
+        self.overlap.concerns(&source.0) && served().is_some_and(|state| state.known.get(object).is_some())
     }
 
     /// What is held of an object that is known.

@@ -1,9 +1,9 @@
 //! A cluster that is read in two ways at once: objects in files beside those of its API server.
 //!
 //! Of an object that both give, the API server's version counts; the file's is a problem, and takes its place when the
-//! API server's goes.
+//! API server's goes. So what files say is held here, and of what the API server says nothing: there may be a hundred thousand.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use isthmus_config::name::ClusterId;
 use isthmus_config::object::{ObjectRef, Origin};
@@ -12,17 +12,24 @@ use isthmus_config::problem::{Problem, Severity};
 use crate::settings::Settings;
 use crate::source::{Fact, SourceId, Via};
 
-/// The versions of every object of a cluster that is read in two ways.
+/// An object of a cluster.
+type Place = (ClusterId, ObjectRef);
+
+/// What files say of clusters that are read in two ways.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overlap {
     clusters: BTreeSet<ClusterId>,
-    versions: HashMap<(ClusterId, ObjectRef), BTreeMap<Via, Fact>>,
+    files: HashMap<Place, Fact>,
+    /// Those of them that the API server has too.
+    twice: BTreeSet<Place>,
+    /// What is laid over all that is known, which counts before everything and is never taken away again.
+    laid: HashSet<Place>,
 }
 
 impl Overlap {
     pub(super) fn new(settings: &Settings) -> Self {
         let both = settings.servers.keys().filter(|cluster| settings.roots.contains_key(*cluster));
-        Self { clusters: both.cloned().collect(), versions: HashMap::new() }
+        Self { clusters: both.cloned().collect(), ..Self::default() }
     }
 
     /// True for a cluster that is read in more than one way.
@@ -30,47 +37,68 @@ impl Overlap {
         self.clusters.contains(cluster)
     }
 
-    /// Takes a version in; false where another way's version counts.
-    pub(super) fn take(&mut self, source: &SourceId, fact: &Fact) -> bool {
+    /// Takes a version in; false where another way's version counts. `is_served`: the API server has the object.
+    pub(super) fn take(&mut self, source: &SourceId, fact: &Fact, is_served: bool) -> bool {
         if !self.clusters.contains(&source.0) {
             return true;
         }
-        let versions = self.versions.entry((source.0.clone(), (*fact.reference()).clone())).or_default();
-        versions.insert(source.1, fact.clone());
-        versions.keys().next() == Some(&source.1)
+        let place = (source.0.clone(), (*fact.reference()).clone());
+        let is_laid = self.laid.contains(&place);
+        match source.1 {
+            Via::Overlay => {
+                self.laid.insert(place);
+                true
+            }
+            Via::Server => {
+                if self.files.contains_key(&place) {
+                    self.twice.insert(place);
+                }
+                !is_laid
+            }
+            Via::Files => {
+                if is_served {
+                    self.twice.insert(place.clone());
+                }
+                self.files.insert(place, fact.clone());
+                !is_served && !is_laid
+            }
+        }
     }
 
     /// Takes a version out. What is in force may change: to another version, or to nothing.
-    pub(super) fn forget(&mut self, source: &SourceId, object: &ObjectRef) -> Left {
+    pub(super) fn forget(&mut self, source: &SourceId, object: &ObjectRef, is_served: bool) -> Left {
         if !self.clusters.contains(&source.0) {
             return Left::Nothing;
         }
-        let key = (source.0.clone(), object.clone());
-        let Some(versions) = self.versions.get_mut(&key) else { return Left::Nothing };
-        let counted = versions.keys().next() == Some(&source.1);
-        versions.remove(&source.1);
-        match versions.values().next() {
-            None => {
-                self.versions.remove(&key);
-                Left::Nothing
+        let place = (source.0.clone(), object.clone());
+        self.twice.remove(&place);
+        let is_laid = self.laid.contains(&place);
+        match source.1 {
+            Via::Server => match self.files.get(&place) {
+                _ if is_laid => Left::Same,
+                Some(file) => Left::Other(file.clone()),
+                None => Left::Nothing,
+            },
+            Via::Files => {
+                self.files.remove(&place);
+                if is_served || is_laid { Left::Same } else { Left::Nothing }
             }
-            Some(_) if !counted => Left::Same,
-            Some(other) => Left::Other(other.clone()),
+            Via::Overlay => Left::Nothing,
         }
     }
 
     /// One for each object whose file's version does not count.
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
-        let twice = self.versions.iter().filter(|(_, versions)| versions.contains_key(&Via::Server) && versions.contains_key(&Via::Files));
-        twice.filter_map(|((cluster, object), versions)| {
-            let origin = match versions.values().last()? {
+        let twice = self.twice.iter().filter(|place| !self.laid.contains(*place)).filter_map(|place| Some((place, self.files.get(place)?)));
+        twice.map(|((cluster, object), file)| {
+            let origin = match file {
                 Fact::Istio(_, document) => Some(document.origin().clone()),
                 Fact::Service(service) => service.origin.as_ref().map(|origin| (**origin).clone()),
                 Fact::Slice(_) | Fact::Pod(_) | Fact::Node(..) | Fact::Namespace(..) => None,
             };
             let origin = origin.unwrap_or_else(|| Origin { cluster: cluster.clone(), ..Origin::default() });
             let message = format!("not in force: the API server of {cluster} has {object} already, and its version counts");
-            Some(Problem::new(Severity::Error, "ISM0201", message).of(object.clone(), &origin))
+            Problem::new(Severity::Error, "ISM0201", message).of(object.clone(), &origin)
         })
     }
 }
@@ -108,17 +136,20 @@ mod tests {
             Fact::Namespace("n".into(), Namespace { labels, ..Namespace::default() })
         };
         let object = ObjectRef::new(Kind::Namespace, "", "n");
-        assert!(overlap.take(&files, &fact("file")));
+        assert!(overlap.take(&files, &fact("file"), false));
         assert_eq!(overlap.problems().count(), 0);
-        assert!(overlap.take(&server, &fact("server")));
-        assert!(!overlap.take(&files, &fact("file")));
+        assert!(overlap.take(&server, &fact("server"), true));
+        assert!(!overlap.take(&files, &fact("file"), true));
         assert_eq!(overlap.problems().count(), 1);
-        assert!(matches!(overlap.forget(&server, &object), Left::Other(other) if other == fact("file")));
-        assert!(matches!(overlap.forget(&files, &object), Left::Nothing));
-        assert!(overlap.take(&server, &fact("server")) && !overlap.take(&files, &fact("file")));
-        assert!(matches!(overlap.forget(&files, &object), Left::Same));
-        assert!(overlap.take(&SourceId("c".into(), Via::Overlay), &fact("laid over it")) && overlap.problems().count() == 0);
-        assert!(!overlap.take(&server, &fact("server")), "what is laid over it counts");
-        assert!(Overlap::default().take(&server, &fact("server")), "a cluster that is read in one way");
+        assert!(matches!(overlap.forget(&server, &object, false), Left::Other(other) if other == fact("file")));
+        assert_eq!(overlap.problems().count(), 0);
+        assert!(matches!(overlap.forget(&files, &object, false), Left::Nothing));
+        assert!(overlap.take(&server, &fact("server"), true) && overlap.files.is_empty(), "what the API server says is not held twice");
+        assert!(!overlap.take(&files, &fact("file"), true) && overlap.problems().count() == 1);
+        assert!(matches!(overlap.forget(&files, &object, true), Left::Same) && overlap.problems().count() == 0);
+        assert!(matches!(overlap.forget(&server, &object, false), Left::Nothing));
+        assert!(overlap.take(&SourceId("c".into(), Via::Overlay), &fact("laid over it"), true) && overlap.problems().count() == 0);
+        assert!(!overlap.take(&server, &fact("server"), true), "what is laid over it counts");
+        assert!(Overlap::default().take(&server, &fact("server"), true), "a cluster that is read in one way");
     }
 }
