@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
+use foldhash::fast::FixedState;
 use serde::Serialize;
 
 use super::Checker;
@@ -53,7 +54,7 @@ impl<'a> Conditions<'a> {
 }
 
 fn rules<K: Eq + Hash>(c: &mut Checker<'_>, field: &str, rules: impl Iterator<Item = Vec<K>>) {
-    let mut seen: HashMap<K, usize> = HashMap::new();
+    let mut seen: HashMap<K, usize, FixedState> = HashMap::default();
     let mut takes_all = None;
     for (i, matches) in rules.enumerate() {
         if let Some(first) = takes_all {
@@ -85,13 +86,13 @@ fn rules<K: Eq + Hash>(c: &mut Checker<'_>, field: &str, rules: impl Iterator<It
 /// Prefixes asked for with the same conditions: the first rule of each, and how long they are.
 #[derive(Default)]
 struct Prefixes<'a> {
-    rules: HashMap<&'a str, usize>,
+    rules: HashMap<&'a str, usize, FixedState>,
     lengths: BTreeSet<usize>,
 }
 
 /// Matches by uri prefix that fall under an earlier, shorter prefix with the same other conditions.
 fn prefixes(c: &mut Checker<'_>, spec: &VirtualService) {
-    let mut seen: HashMap<Conditions<'_>, Prefixes<'_>> = HashMap::new();
+    let mut seen: HashMap<Conditions<'_>, Prefixes<'_>, FixedState> = HashMap::default();
     for (i, route) in spec.http.iter().enumerate() {
         for (j, matched) in route.r#match.iter().enumerate() {
             let Some(StringMatch::Prefix(prefix)) = &matched.uri else { continue };
