@@ -58,7 +58,7 @@ fn hasty(slot: &Slot, all: &[Arc<Slot>]) -> Option<String> {
 fn stand_together(one: &Slot, other: &Slot) -> bool {
     let (one, other) = (one.view.load(), other.view.load());
     let place = |m: &Member| (m.endpoint.workload.cluster().clone(), m.endpoint.workload.locality().clone());
-    let places: HashSet<_> = one.members.iter().map(|m| place(m)).collect();
+    let places: HashSet<_> = one.members.iter().map(&place).collect();
     other.members.iter().any(|m| places.contains(&place(m)))
 }
 
