@@ -115,7 +115,7 @@ pub(crate) fn with_pods(service: usize, endpoints: usize) -> String {
         (format!("s{service}-7d4b9c6f5d-{n:06}"), format!("10.{}.{}.{}", n >> 16 & 255, n >> 8 & 255, n & 255), n % 200)
     });
     let mut text = format!(
-        "{}---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{service}, namespace: app}}\nspec:\n  selector: {{app: s{service}}}\n  ports: [{{name: http, port: 80, \
+        "{}\n---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{service}, namespace: app}}\nspec:\n  selector: {{app: s{service}}}\n  ports: [{{name: http, port: 80, \
          targetPort: 8080}}]\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata: {{name: s{service}-1, namespace: app, labels: \
          {{kubernetes.io/service-name: s{service}}}}}\nports: [{{name: http, port: 8080, protocol: TCP}}]\nendpoints:\n",
         virtual_service(service, service, &[Shape::HostEach.rule(service, 0)])

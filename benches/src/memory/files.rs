@@ -1,4 +1,4 @@
-//! Resident memory of a cluster read from files: a service, a route and some pods in each file
+//! Memory of a cluster read from files: a service, a route and some pods in each file
 //! (`isthmus-benches files SERVICES ENDPOINTS_OF_EACH`).
 
 use std::io;
@@ -11,8 +11,8 @@ use isthmus_core::model::Changes;
 use isthmus_discovery::source::file::FileSource;
 use isthmus_discovery::{Registry, Settings};
 
-use crate::resident;
 use crate::world::{GATEWAY, with_pods};
+use crate::{ALLOCATOR, resident};
 
 /// Megabytes in all, and bytes for each endpoint: read, joined, compiled.
 pub(crate) fn measure(services: usize, endpoints: usize) -> io::Result<String> {
@@ -43,7 +43,22 @@ fn stages(folder: &Path, endpoints: usize) -> String {
     let count: usize = world.catalog.endpoints.values().map(|e| e.len()).sum();
     let mut compiler = Compiler::new(1);
     compiler.compile(&world, &Changes::everything()).publish_views();
-    let line = format!("{endpoints} endpoints ({count} joined): read {}; joined {}; compiled {}", each(read), each(joined), each(resident()));
-    drop((source, registry));
-    line
+    let compiled = resident();
+    let mut live = ALLOCATOR.allocated();
+    let mut given_back = || {
+        let bytes = std::mem::replace(&mut live, ALLOCATOR.allocated()).saturating_sub(live);
+        format!("{:.1} MB, {} B each", bytes as f64 / f64::from(1 << 20), bytes / endpoints)
+    };
+    drop(compiler);
+    let compiler = given_back();
+    drop(source);
+    let source = given_back();
+    drop((registry, world));
+    let world = given_back();
+    format!(
+        "{endpoints} endpoints ({count} joined), resident: read {}; joined {}; compiled {}\nallocated: compiled {compiler}; by the source alone {source}; registry and world {world}",
+        each(read),
+        each(joined),
+        each(compiled)
+    )
 }
