@@ -33,8 +33,8 @@ pub fn fact(mut document: Document, interner: &mut Interner) -> Option<Fact> {
         Document::Service(o) => Some(Fact::Service(service::fact(o, interner))),
         Document::EndpointSlice(o) => slice::fact(o, interner).map(|f| Fact::Slice(Arc::new(f))),
         Document::Pod(o) => pod::fact(o, interner).map(|f| Fact::Pod(Arc::new(f))),
-        Document::Node(o) => Some(Fact::Node(o.meta.name.clone(), node::fact(o))),
-        Document::Namespace(o) => Some(Fact::Namespace(o.meta.name.clone(), namespace::fact(o))),
+        Document::Node(o) => Some(Fact::Node(o.meta.name.clone(), Box::new(node::fact(o)))),
+        Document::Namespace(o) => Some(Fact::Namespace(o.meta.name.clone(), Box::new(namespace::fact(o)))),
         Document::Gateway(_)
         | Document::VirtualService(_)
         | Document::DestinationRule(_)

@@ -110,8 +110,8 @@ impl Registry {
             Fact::Service(service) => self.take_service(id, service),
             Fact::Slice(slice) => self.take_slice(id, &slice),
             Fact::Pod(pod) => self.take_pod(id, &pod),
-            Fact::Node(name, node) => self.take_node(id, name, Some(node)),
-            Fact::Namespace(name, namespace) => self.take_namespace(id, name, Some(namespace)),
+            Fact::Node(name, node) => self.take_node(id, name, Some(*node)),
+            Fact::Namespace(name, namespace) => self.take_namespace(id, name, Some(*namespace)),
         }
     }
 

@@ -175,7 +175,7 @@ spec: {address: 10.0.9.2, labels: {app: vm}}
         registry.world();
         assert!(registry.dirty.is_empty());
         let source = SourceId(cluster.into(), Via::Files);
-        registry.apply(Event::Apply(Partition { source, kind: Kind::Namespace, generation: 1 }, Fact::Namespace(name.into(), namespace)));
+        registry.apply(Event::Apply(Partition { source, kind: Kind::Namespace, generation: 1 }, Fact::Namespace(name.into(), Box::new(namespace))));
         registry.dirty.iter().map(|host| host.as_str().replace(".svc.cluster.local", "")).collect()
     }
 

@@ -133,7 +133,7 @@ mod tests {
         let (server, files) = (SourceId("c".into(), Via::Server), SourceId("c".into(), Via::Files));
         let fact = |label: &str| {
             let labels = Labels::from([(Arc::from("from"), Arc::from(label))]);
-            Fact::Namespace("n".into(), Namespace { labels, ..Namespace::default() })
+            Fact::Namespace("n".into(), Box::new(Namespace { labels, ..Namespace::default() }))
         };
         let object = ObjectRef::new(Kind::Namespace, "", "n");
         assert!(overlap.take(&files, &fact("file"), false));

@@ -60,7 +60,7 @@ pub struct Partition {
     pub generation: u64,
 }
 
-/// One object as the registry takes it.
+/// One object as the registry takes it. Files hold one for each of theirs, so what few of them are is in boxes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
     /// An object of Istio's kinds, not yet judged by the admission rules.
@@ -72,9 +72,9 @@ pub enum Fact {
     /// A pod.
     Pod(Arc<PodFact>),
     /// A node by name.
-    Node(Arc<str>, Node),
+    Node(Arc<str>, Box<Node>),
     /// A namespace by name.
-    Namespace(Arc<str>, Namespace),
+    Namespace(Arc<str>, Box<Namespace>),
 }
 
 impl Fact {
