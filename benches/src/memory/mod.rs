@@ -177,7 +177,7 @@ mod tests {
             (&["list endpointslices", "list pods"], "endpoint", size.endpoints(), 290),
             (&["list virtualservices"], "VirtualService", size.routes, 1_700),
             (&["join"], "endpoint", size.endpoints(), 145),
-            (&["compile"], "route and its twenty endpoints", size.routes, 5_250),
+            (&["compile"], "route and its twenty endpoints", size.routes, 2_800),
         ] {
             let each = taken(names) / count as isize;
             assert!((1..=most).contains(&each), "{names:?}: {each} bytes for each {of}, expected at most {most}");
