@@ -4,8 +4,8 @@ use isthmus_tests::kube::servers;
 use isthmus_tests::namespace::inside;
 use isthmus_tests::{cases, project};
 
-/// Services of several clusters, hosts, entries, locality, and changes under load; `vm` has WorkloadEntries.
-const CASES: [&str; 6] = ["clusters", "hosts", "service-entry", "locality-none", "live-change", "vm"];
+/// Services of several clusters, hosts, entries, locality, and changes under load; machines, pods and slices as they come and go.
+const CASES: [&str; 9] = ["clusters", "hosts", "service-entry", "locality-none", "live-change", "vm", "entries-workloads", "entries-live", "slices"];
 
 #[test]
 fn cases_hold_through_api_servers() {
