@@ -21,11 +21,12 @@ use isthmus_core::route::{Head, Scratch};
 use isthmus_core::snapshot::Pin;
 
 use scale::objects::Size;
+use tikv_jemallocator::Jemalloc;
 use world::{Shape, Source};
 
 /// The allocator of production, which counts what is held.
 #[global_allocator]
-static ALLOCATOR: cap::Cap<mimalloc::MiMalloc> = cap::Cap::new(mimalloc::MiMalloc, usize::MAX);
+static ALLOCATOR: cap::Cap<Jemalloc> = cap::Cap::new(Jemalloc, usize::MAX);
 
 /// How often each route is looked up.
 const LOOKUPS: usize = 100;

@@ -17,8 +17,9 @@ mod upstream;
 mod ward;
 mod warming;
 
+/// What it gives back to the system, and when, stands in `.cargo/config.toml`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
     cli::main()
