@@ -316,4 +316,12 @@ mod tests {
         assert_eq!(seconds, [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300]);
         assert_eq!((0..20).take_while(|_| !backoff.shrink()).count(), 10);
     }
+
+    #[test]
+    fn a_threshold_beyond_what_is_counted_is_the_highest_count() {
+        let policy = OutlierPolicy { consecutive_5xx: 100_000, ..policy() };
+        let counts = Counts::default();
+        let hits = (1..=70_000).filter(|_| counts.count(&policy, policy.grade(Outcome::Answer(500))) != [None; 2]).count();
+        assert_eq!(hits, 1, "at 65,535");
+    }
 }
