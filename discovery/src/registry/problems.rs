@@ -3,7 +3,7 @@
 
 use isthmus_config::object::{Kind, ObjectRef, Origin};
 use isthmus_config::problem::{Problem, Severity};
-use isthmus_core::join::Cluster;
+use isthmus_core::join::Slice;
 
 use super::Registry;
 use crate::source::Status;
@@ -21,7 +21,7 @@ impl Registry {
             .chain(self.conflicts.values().flatten().cloned())
             .chain(self.network_problems())
             .chain(self.failures())
-            .chain(self.clusters.iter().flat_map(without_service))
+            .chain(self.without_service())
             .collect()
     }
 
@@ -36,12 +36,42 @@ impl Registry {
             Some(Problem { object, origin, ..Problem::new(Severity::Error, "ISM0211", message) })
         })
     }
+
+    /// One for each slice of a Service that no cluster has. Where another cluster has it, its own need not (M-1).
+    fn without_service(&self) -> impl Iterator<Item = Problem> {
+        let is_known = |slice: &Slice| self.clusters.iter().any(|c| c.services().get(&slice.object.namespace, &slice.service).is_some());
+        let alone = self.clusters.iter().flat_map(|cluster| cluster.slices_alone().map(move |slice| (cluster, slice)));
+        alone.filter(move |(_, slice)| !is_known(slice)).map(|(cluster, slice)| {
+            let message = format!("not used: there is no Service {} in {}", slice.service, cluster.id);
+            Problem { object: Some((*slice.object).clone()), ..Problem::new(Severity::Info, "ISM0210", message) }
+        })
+    }
 }
 
-/// One for each slice that belongs to a Service which its cluster does not have.
-fn without_service(cluster: &Cluster) -> impl Iterator<Item = Problem> {
-    cluster.slices_alone().map(|slice| {
-        let message = format!("not used: there is no Service {} in {}", slice.service, cluster.id);
-        Problem { object: Some((*slice.object).clone()), ..Problem::new(Severity::Info, "ISM0210", message) }
-    })
+#[cfg(test)]
+mod tests {
+    use isthmus_config::bootstrap::Bootstrap;
+
+    use crate::{Settings, offline};
+
+    const SERVICE: &str = "{apiVersion: v1, kind: Service, metadata: {name: s, namespace: ns}, spec: {ports: [{name: http, port: 80}]}}\n---\n";
+    const SLICES: &str = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {name: a, namespace: ns, labels: \
+        {kubernetes.io/service-name: s}}, ports: [{name: http, port: 80}], endpoints: [{addresses: [10.0.0.1]}]}\n---\n\
+        {apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {name: b, namespace: ns, labels: \
+        {kubernetes.io/service-name: t}}, ports: [{name: http, port: 80}], endpoints: [{addresses: [10.0.0.2]}]}\n";
+
+    #[test]
+    fn a_slice_whose_service_another_cluster_has_is_used_and_not_reported() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (cluster, text) in [("c1", SERVICE), ("c2", SLICES)] {
+            std::fs::create_dir(directory.path().join(cluster)).expect("a directory");
+            std::fs::write(directory.path().join(cluster).join("all.yaml"), text).expect("a file");
+        }
+        let text = "gateway: {name: gw, namespace: ns, cluster: c1}\nclusters: [{name: c1, path: c1}, {name: c2, path: c2}]\n";
+        let (bootstrap, _) = Bootstrap::parse(text, &directory.path().join("isthmus.yaml")).expect("isthmus.yaml");
+        let mut registry = offline(Settings::load(&bootstrap).expect("settings").0, Vec::new());
+        let told: Vec<String> = registry.problems().iter().filter(|p| p.code == "ISM0210").map(|p| p.message.to_string()).collect();
+        assert_eq!(told, ["not used: there is no Service t in c2"]);
+        assert_eq!(registry.world().0.catalog.endpoints.values().map(|all| all.len()).sum::<usize>(), 1);
+    }
 }
