@@ -91,12 +91,7 @@ impl Overlap {
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
         let twice = self.twice.iter().filter(|place| !self.laid.contains(*place)).filter_map(|place| Some((place, self.files.get(place)?)));
         twice.map(|((cluster, object), file)| {
-            let origin = match file {
-                Fact::Istio(_, document) => Some(document.origin().clone()),
-                Fact::Service(service) => service.origin.as_ref().map(|origin| (**origin).clone()),
-                Fact::Slice(_) | Fact::Pod(_) | Fact::Node(..) | Fact::Namespace(..) => None,
-            };
-            let origin = origin.unwrap_or_else(|| Origin { cluster: cluster.clone(), ..Origin::default() });
+            let origin = file.origin().cloned().unwrap_or_else(|| Origin { cluster: cluster.clone(), ..Origin::default() });
             let message = format!("not in force: the API server of {cluster} has {object} already, and its version counts");
             Problem::new(Severity::Error, "ISM0201", message).of(object.clone(), &origin)
         })

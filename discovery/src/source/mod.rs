@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use isthmus_config::mesh::MeshConfig;
 use isthmus_config::name::ClusterId;
-use isthmus_config::object::{Kind, ObjectRef};
+use isthmus_config::object::{Kind, ObjectRef, Origin};
 use isthmus_config::parse::Document;
 use isthmus_config::problem::Problem;
 use isthmus_core::join::{Namespace, Node, PodFact, ServiceFact, SliceFact};
@@ -87,6 +87,15 @@ impl Fact {
             Self::Pod(p) => Arc::new(ObjectRef::new(Kind::Pod, p.kin.namespace.clone(), p.name.clone())),
             Self::Node(name, _) => Arc::new(ObjectRef::new(Kind::Node, "", name.clone())),
             Self::Namespace(name, _) => Arc::new(ObjectRef::new(Kind::Namespace, "", name.clone())),
+        }
+    }
+
+    /// Where it is written, if it says so itself.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Istio(_, document) => Some(document.origin()),
+            Self::Service(service) => service.origin.as_deref(),
+            Self::Slice(_) | Self::Pod(_) | Self::Node(..) | Self::Namespace(..) => None,
         }
     }
 }

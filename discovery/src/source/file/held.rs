@@ -134,13 +134,8 @@ impl Held {
         let Some((first, _)) = layered.next() else { return Vec::new() };
         let here = layered.filter(|(p, _)| p.file == *file);
         here.map(|(place, fact)| {
-            let written = match fact {
-                Fact::Istio(_, document) => Some(document.origin().clone()),
-                Fact::Service(service) => service.origin.as_ref().map(|origin| (**origin).clone()),
-                Fact::Slice(_) | Fact::Pod(_) | Fact::Node(..) | Fact::Namespace(..) => None,
-            };
             let at_place = || Origin { cluster: cluster.clone(), file: place.file.clone(), position: place.position, ..Origin::default() };
-            let written = written.unwrap_or_else(at_place);
+            let written = fact.origin().cloned().unwrap_or_else(at_place);
             let message = format!("not in force: {object} stands in {} already, and the first by path and position counts", first.file);
             Problem::new(Severity::Error, "ISM0201", message).of(object.clone(), &written)
         })

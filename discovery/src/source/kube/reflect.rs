@@ -3,8 +3,9 @@
 //! A list is told as it comes, page by page; only its end removes anything, so a list that breaks off leaves all that was
 //! known. A watch that ends is opened again where it stopped; after trouble only where the server has not gone back behind
 //! that place, as one does whose store was restored from a backup: it would say nothing until it had caught up. Between
-//! tries it waits, longer each time, never in step with others. One try that fails fast is not worth a word, for connections are cut; a second one is a loss, and so is one
-//! that nobody answers. A kind that is not installed is asked for again now and then, without a word.
+//! tries it waits, longer each time, never in step with others. One try that fails fast is not worth a word, for connections
+//! are cut; a second one is a loss, and so is one that nobody answers. A kind that is not installed is asked for again now and
+//! then, without a word.
 
 use std::time::{Duration, Instant};
 

@@ -46,13 +46,6 @@ pub(super) struct Door {
     pub(super) port: u16,
 }
 
-impl Door {
-    /// True where what comes through either is routed alike (see `fragments`).
-    pub(super) fn leads_as(&self, other: &Self) -> bool {
-        (&self.gateway, self.port, self.family) == (&other.gateway, other.port, other.family)
-    }
-}
-
 /// A server that is part of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PlannedServer {

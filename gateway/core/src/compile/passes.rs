@@ -142,12 +142,8 @@ impl Compiler {
             pass.retell = true;
             let changed = changes.all || changes.objects.contains(&ObjectRef::new(Kind::VirtualService, name.0.clone(), name.1.clone()));
             let old = self.bound.remove(&name);
-            let before = |pick: &dyn Fn(&Door) -> bool| -> Vec<Arc<FragmentKey>> {
-                let doors = old.iter().flat_map(|old| &old.servers).map(|b| &*b.door).filter(|door| pick(door));
-                doors.map(|door| FragmentKey::of(&name, door).into()).collect()
-            };
+            let before: Vec<FragmentKey> = old.iter().flat_map(|old| &old.servers).map(|b| FragmentKey::of(&name, &b.door)).collect();
             if changed {
-                pass.fragments.extend(before(&|_| true));
                 pass.fragments.extend(self.readers.get(&name).into_iter().flatten().cloned());
             }
             if let Some(old) = &old {
@@ -159,7 +155,8 @@ impl Compiler {
                 self.bound.insert(name.clone(), bound);
             }
             let kept = self.bound.get(&name);
-            pass.fragments.extend(before(&|door| !kept.is_some_and(|kept| kept.servers.iter().any(|b| b.door.leads_as(door)))));
+            let stays = |key: &FragmentKey| kept.is_some_and(|kept| kept.servers.iter().any(|b| key.is_behind(&b.door)));
+            pass.fragments.extend(before.into_iter().filter(|key| changed || !stays(key)).map(Arc::new));
         }
     }
 

@@ -152,8 +152,7 @@ impl Cluster {
     /// Forgets what a slice that is gone or replaced has named and held, and its service where that was the last of it.
     fn let_go(&mut self, id: SliceId, old: &Slice) {
         let key = (old.object.namespace.clone(), old.service.clone());
-        let now = self.slices.find(&key.0, &old.object.name).and_then(|id| self.slices.at(id));
-        let named: BTreeSet<_> = now.into_iter().flat_map(Slice::pods).collect();
+        let named: BTreeSet<_> = self.slices.at(id).into_iter().flat_map(Slice::pods).collect();
         old.pods().filter(|pod| !named.contains(pod)).for_each(|pod| self.pods.forget_for(pod, id));
         old.podless().for_each(|address| self.alone.release(address));
         if old.has_podless() && !self.slices.of(&key.0, &key.1).any(Slice::has_podless) {

@@ -98,8 +98,8 @@ pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> 
     let export = export_to(facts, first);
     let here = || entries.iter().filter(|e| e.meta.namespace == first.meta.namespace);
     let alike = |e: &&Entry| {
-        let of = |e: &Entry| (e.spec.resolution, e.spec.workload_selector.as_ref().map(|s| s.labels.clone()).unwrap_or_default());
-        e.meta.labels == first.meta.labels && of(e) == of(first) && export_to(facts, e) == export
+        let (own, asked) = (&first.spec, &e.spec);
+        e.meta.labels == first.meta.labels && (asked.resolution, selector(e)) == (own.resolution, selector(first)) && export_to(facts, e) == export
     };
     let mut ports: Vec<Port> = Vec::new();
     for port in here().filter(alike).flat_map(|e| &e.spec.ports).filter_map(port) {
@@ -135,6 +135,11 @@ pub(super) fn service(facts: &Facts<'_>, host: &Hostname, entries: &[Entry]) -> 
         origin: Arc::new(first.origin.clone()),
     };
     Some(Joined { service, endpoints })
+}
+
+/// The labels of the workloads that an entry asks for, if any.
+fn selector(entry: &Entry) -> Option<&Labels> {
+    entry.spec.workload_selector.as_ref().map(|s| &s.labels).filter(|labels| !labels.is_empty())
 }
 
 /// What one entry of a host adds to a service of that resolution with these ports. The ports meet by name, but by number where
